@@ -1,0 +1,1 @@
+"""santepacs: a PACS in one program."""

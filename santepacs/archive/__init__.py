@@ -1,0 +1,1 @@
+"""The archive: storing, finding and handing out DICOM objects, safely."""

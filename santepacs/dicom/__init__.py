@@ -1,0 +1,1 @@
+"""The DICOM door; the only place that knows pynetdicom."""

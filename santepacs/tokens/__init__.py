@@ -1,0 +1,1 @@
+"""The token protocol for hospital and radiology information systems."""

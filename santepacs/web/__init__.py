@@ -1,0 +1,1 @@
+"""The web door: portal, downloads and the patient's page."""

@@ -1,0 +1,1 @@
+"""Delimited-frame protocols on a socket: framing and conversation."""

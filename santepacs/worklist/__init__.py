@@ -1,0 +1,1 @@
+"""The worklist: scheduled procedure steps from order to completion."""
