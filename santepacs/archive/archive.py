@@ -1,0 +1,150 @@
+"""The archive's use case: take an object in, safely.
+
+The order of `Archive.store` is the promise that success is true (PS3.4 B.2.2): the object is
+proven complete, its file is durable in its place, its row is committed; then success is said.
+Whatever fails before that is answered as a failure and leaves at most a file without a row.
+"""
+
+import errno
+import mmap
+from dataclasses import dataclass
+from pathlib import Path
+
+from twisted.logger import Logger
+
+from santepacs.archive.attributes import object_record
+from santepacs.archive.compare import same_object
+from santepacs.archive.files import ObjectFiles, content_digest, file_crc32
+from santepacs.archive.header import read_file_meta, scan
+from santepacs.archive.index import IndexWriter
+from santepacs.db import studies
+from santepacs.db.database import Database, Transaction
+from santepacs.db.studies import Entry, StoredFile, Verdict
+from santepacs.errors import Conflict, Malformed, Unavailable
+from santepacs.model import tokens
+from santepacs.model.study import ObjectRecord, Outcome
+from santepacs.model.transfer_syntaxes import STORAGE_TRANSFER_SYNTAXES
+from santepacs.settings import Settings
+from santepacs.threads import Threads
+
+log = Logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Examined:
+    """A received file that is a complete object."""
+
+    record: ObjectRecord
+    file: StoredFile
+
+
+class Archive:
+    """Where objects are kept."""
+
+    def __init__(
+        self,
+        database: Database,
+        threads: Threads,
+        files: ObjectFiles,
+        secret_key: bytes,
+        settings: Settings,
+    ) -> None:
+        self.files = files
+        self._database = database
+        self._threads = threads
+        self._index = IndexWriter(database)
+        self._secret_key = secret_key
+        self._settings = settings
+
+    def token(self, study_instance_uid: str, version: int) -> str:
+        """The permanent token of a study."""
+        return tokens.token(self._secret_key, study_instance_uid, version)
+
+    def store(
+        self,
+        path: Path,
+        *,
+        source: str,
+        sop_class_uid: str | None = None,
+        sop_instance_uid: str | None = None,
+    ) -> Outcome:
+        """Take over the Part 10 file `path` of ``incoming``; it is gone from there afterwards.
+
+        `source` says whom it came from; the UIDs are what the sender announced. Blocking: to be
+        called in a thread. Raises Malformed for what is no acceptable object, Conflict when it is
+        not what was announced, Unavailable when it could not be kept or that is not known.
+        """
+        try:
+            self.files.check_space(self._settings.server.disk_reserve * 1_000_000)
+            found = _examine(path, source)
+            _check_announced(found.record, sop_class_uid, sop_instance_uid)
+            version = self.files.adopt(path, found.record.study_instance_uid, found.file.digest)
+            verdict = self._threads.ask(self._index.add, self._entry(found, version))
+            return self._settle(found, verdict)
+        except OSError as error:
+            raise _storage_failure(error) from error
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _entry(self, found: _Examined, version: int) -> Entry:
+        token = self.token(found.record.study_instance_uid, version)
+        return Entry(found.record, found.file, version, tokens.digest(token))
+
+    def _settle(self, found: _Examined, verdict: Verdict) -> Outcome:
+        if verdict.outcome == "stored":
+            return Outcome.STORED
+        if verdict.outcome == "same":
+            return Outcome.SAME
+        study_instance_uid, digest = found.record.study_instance_uid, found.file.digest
+        kept = self.files.path(verdict.kept_study_instance_uid, verdict.kept_digest)
+        if same_object(kept, self.files.path(study_instance_uid, digest)):
+            self.files.remove(study_instance_uid, digest)
+            return Outcome.SAME
+        if self._settings.dicom.conflict == "refuse":
+            self.files.remove(study_instance_uid, digest)
+            log.warn("refused another object under a stored SOP Instance UID")
+            return Outcome.REFUSED
+        self.files.put_aside(study_instance_uid, digest)
+        self._threads.ask(self._set_aside, found)
+        log.warn("kept aside another object under a stored SOP Instance UID")
+        return Outcome.ASIDE
+
+    async def _set_aside(self, found: _Examined) -> None:
+        async def work(tx: Transaction) -> None:
+            await studies.set_aside(tx, found.record, found.file)
+
+        await self._database.transaction("set aside", work)
+
+
+def _examine(path: Path, source: str) -> _Examined:
+    """Prove that the file is one complete object, and read what the index wants of it."""
+    if path.stat().st_size == 0:
+        raise Malformed("the object is empty")
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        meta = read_file_meta(data)
+        syntax = STORAGE_TRANSFER_SYNTAXES.get(meta.transfer_syntax_uid)
+        if syntax is None:
+            raise Malformed(f"transfer syntax {meta.transfer_syntax_uid} is not accepted")
+        record = object_record(scan(data, syntax, meta.dataset_offset))
+        _check_announced(record, meta.sop_class_uid, meta.sop_instance_uid)
+        with memoryview(data) as view, view[meta.dataset_offset :] as dataset:
+            digest = content_digest(syntax.uid, dataset)
+            stored = StoredFile(digest, len(view), file_crc32(view), source)
+    return _Examined(record, stored)
+
+
+def _check_announced(
+    record: ObjectRecord, sop_class_uid: str | None, sop_instance_uid: str | None
+) -> None:
+    """What was announced (C-STORE command, file meta) must be what came."""
+    if sop_class_uid is not None and sop_class_uid != record.sop_class_uid:
+        raise Conflict("the SOP Class UID is not the one that was announced")
+    if sop_instance_uid is not None and sop_instance_uid != record.sop_instance_uid:
+        raise Conflict("the SOP Instance UID is not the one that was announced")
+
+
+def _storage_failure(error: OSError) -> Unavailable:
+    log.error("storage failed: {reason}", reason=error.strerror or type(error).__name__)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Unavailable("the disk is full")
+    return Unavailable("the object could not be written")
