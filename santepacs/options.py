@@ -1,5 +1,6 @@
 """What a setting is: its declaration, how text becomes its value, and how that is written back."""
 
+import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -160,9 +161,13 @@ def check_link(text: str) -> str | None:
 
 def check_host(text: str) -> str | None:
     """A DNS name or address, without port and path."""
-    if not text or re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._:-]{0,251}[A-Za-z0-9:])?", text):
+    if not text or re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\.?", text):
         return None
-    return "must be a host name or an address, without http:// and without a port"
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return "must be a host name or an address, without http:// and without a port"
+    return None
 
 
 # --- declaring -----------------------------------------------------------------------------------
@@ -208,7 +213,7 @@ def shown(value: Value) -> str:
     if isinstance(value, tuple):
         return ", ".join(value)
     if isinstance(value, float):
-        return f"{value:g}"
+        return f"{value:.15g}"
     return str(value)
 
 
@@ -219,7 +224,7 @@ def toml(value: Value) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(toml(text) for text in value) + "]"
     if isinstance(value, float):
-        return f"{value:g}"
+        return f"{value:.15g}"
     if isinstance(value, int):
         return str(value)
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')

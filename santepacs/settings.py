@@ -320,12 +320,12 @@ def options() -> Iterator[Option]:
     for section, cls in SECTIONS.items():
         hints = get_type_hints(cls)
         for item in dataclasses.fields(cls):
-            kind = hints[item.name]
+            default: Any = item.default
             yield Option(
                 section=section,
                 key=item.name,
-                type=value_type(kind),
-                default=item.default,
+                type=value_type(hints[item.name]),
+                default=default,
                 **item.metadata,
             )
 
@@ -394,7 +394,9 @@ def sample() -> str:
             purpose = (SECTIONS[section].__doc__ or "").strip()
             lines += ["", "", f"[{section}]", f"# {purpose}"]
         when = "" if declaration.live else " Takes effect at the next start."
-        allowed = "" if declaration.type is str and not declaration.choices else declaration.allowed()
+        allowed = (
+            "" if declaration.type is str and not declaration.choices else declaration.allowed()
+        )
         about = f"{declaration.meaning}{allowed and f' ({allowed})'}{when}"
         lines += ["", *(f"# {line}" for line in textwrap.wrap(about, 92))]
         lines.append(f"#{declaration.key} = {toml(declaration.default)}")

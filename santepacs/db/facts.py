@@ -2,6 +2,8 @@
 
 from santepacs.db.database import Transaction
 
+_HL7_MAPPING = "hl7 mapping"
+
 
 async def saved_settings(tx: Transaction) -> dict[str, str]:
     """The settings saved in the portal or by the command: ``section.key`` -> text."""
@@ -37,3 +39,23 @@ async def record_fact(tx: Transaction, name: str, value: str) -> None:
         name,
         value,
     )
+
+
+async def change_fact(tx: Transaction, name: str, value: str) -> None:
+    """Write a fact down in place of what was known."""
+    await tx.execute(
+        "INSERT INTO fact (name, value) VALUES (%s, %s)"
+        " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        name,
+        value,
+    )
+
+
+async def hl7_mapping(tx: Transaction) -> str | None:
+    """The site's HL7 field mapping as JSON (`santepacs.worklist.mapping`); None: the default."""
+    return await fact(tx, _HL7_MAPPING)
+
+
+async def keep_hl7_mapping(tx: Transaction, content: str) -> None:
+    """Put another HL7 field mapping in force."""
+    await change_fact(tx, _HL7_MAPPING, content)

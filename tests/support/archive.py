@@ -31,9 +31,7 @@ class Site:
         self.files = ObjectFiles(
             self.directory.objects, self.directory.incoming, self.directory.aside
         )
-        self.archive = Archive(
-            self.database, self.threads, self.files, SECRET_KEY, self.settings
-        )
+        self.archive = Archive(self.database, self.threads, self.files, SECRET_KEY, self.settings)
 
     def start(self):
         self.reactor_thread.run(self.threads.start)

@@ -1,4 +1,4 @@
-"""The whole server as its user starts it: twistd of the installed wheel, in a process of its own."""
+"""The whole server as its user starts it: twistd of the installed wheel, a process of its own."""
 
 import json
 import os
