@@ -139,10 +139,10 @@ def value_type(hint: object) -> type:
 
 
 def check_ae_title(text: str) -> str | None:
-    """PS3.5 6.2 AE, and no white space at all (S19)."""
-    if re.fullmatch(r"[\x21-\x5b\x5d-\x7e]{1,16}", text):
+    """PS3.5 6.2 AE; no white space (S19), and no comma, which separates titles in a list."""
+    if re.fullmatch(r"[\x21-\x2b\x2d-\x5b\x5d-\x7e]{1,16}", text):
         return None
-    return "must be an AE title: 1 to 16 characters of ASCII, no white space, no backslash"
+    return "must be an AE title: 1 to 16 characters of ASCII, no white space, backslash or comma"
 
 
 def check_uid_root(text: str) -> str | None:

@@ -369,6 +369,8 @@ def _file_values(text: str, file_name: str) -> Iterator[tuple[str, object]]:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
         raise Malformed(f"{file_name}: {problem}") from None
+    except RecursionError:
+        raise Malformed(f"{file_name}: nested too deeply") from None
     for section, values in content.items():
         if section not in SECTIONS or not isinstance(values, dict):
             raise Malformed(

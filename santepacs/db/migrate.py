@@ -13,7 +13,7 @@ from importlib import resources
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from santepacs.errors import Conflict, Unavailable
+from santepacs.errors import Conflict, Malformed, Unavailable
 
 MINIMUM_POSTGRESQL = 14
 # Any constant will do; two servers that start on one database at once take turns.
@@ -48,14 +48,18 @@ def migrations() -> Iterator[Migration]:
 def migrate(dsn: str) -> list[str]:
     """Bring the database's schema up to this release; returns the names of the steps applied.
 
-    Raises Conflict for a schema or PostgreSQL that cannot be used, Unavailable when there is no
-    connection. All steps that are missing happen in one transaction, or none.
+    Raises Conflict for a schema or PostgreSQL that cannot be used, Malformed for a `dsn` that is
+    none, Unavailable when there is no connection. All steps that are missing happen in one transaction, or none.
     """
     try:
         connection = psycopg2.connect(dsn, connect_timeout=10)
     except psycopg2.OperationalError as error:
-        reason = (str(error).strip().splitlines() or ["no answer"])[-1]
+        reason = (str(error).strip().splitlines() or ["no answer"])[0]
         raise Unavailable(f"cannot connect to the database: {reason}") from None
+    except psycopg2.ProgrammingError:
+        raise Malformed(
+            "database.url must look like postgresql://USER@HOST/NAME (or be a libpq string)"
+        ) from None
     try:
         with connection:
             return _migrate(connection)

@@ -1,0 +1,55 @@
+"""Unknown callers, remembered once and not once per attempt."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from santepacs.db import callers
+from santepacs.db.database import Database, Transaction
+from santepacs.errors import SantepacsError
+from santepacs.logs import one_line
+
+log = Logger()
+
+QUIET = 60.0  # seconds in which further attempts of one caller are neither logged nor written
+MAXIMUM_SOURCES = 2000
+
+
+class UnknownCallers:
+    """Notes who was turned away, for the administrator's list. Used on the reactor."""
+
+    def __init__(self, database: Database, seconds: Callable[[], float]) -> None:
+        """`seconds`: a clock that never goes back."""
+        self._database = database
+        self._seconds = seconds
+        self._noted: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+
+    def note(self, protocol: str, title: str, address: str, reason: str) -> None:
+        """Remember a caller (`protocol`: ``dicom`` or ``hl7``) without making anybody wait."""
+        key, now = (protocol, title, address), self._seconds()
+        last = self._noted.pop(key, None)
+        recent = last is not None and now - last < QUIET
+        self._noted[key] = last if recent and last is not None else now
+        if len(self._noted) > MAXIMUM_SOURCES:
+            self._noted.popitem(last=False)
+        if recent:
+            return
+        log.warn(
+            "alert: {protocol} caller {title} from {address} turned away: {reason}",
+            protocol=protocol,
+            title=one_line(title, 16),
+            address=address,
+            reason=reason,
+        )
+        Deferred.fromCoroutine(self._write(protocol, title, address, reason))
+
+    async def _write(self, protocol: str, title: str, address: str, reason: str) -> None:
+        async def work(tx: Transaction) -> None:
+            await callers.note(tx, protocol, title, address, reason)
+
+        try:
+            await self._database.transaction("unknown caller", work)
+        except SantepacsError as error:
+            log.warn("an unknown caller was not noted: {reason}", reason=error)

@@ -1,0 +1,1 @@
+"""What several tests share; each module has one subject."""
