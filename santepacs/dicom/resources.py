@@ -1,0 +1,50 @@
+"""What DICOM services reach of the rest of the house."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from santepacs.archive.archive import Archive
+from santepacs.db.database import Database, Transaction
+from santepacs.settings import Settings
+from santepacs.threads import Threads
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Handed to every service; association threads reach the index through `read` and `write`."""
+
+    settings: Settings
+    threads: Threads
+    archive: Archive
+    database: Database
+    incoming: Path
+
+    def read(self, name: str, query: Callable[..., Awaitable[T]], *args: Any, **named: Any) -> T:
+        """Run ``query(tx, *args, **named)`` in a read-only transaction and wait for it.
+
+        To be called in a thread. Raises Unavailable when the database is away.
+        """
+        return self._run(name, True, query, args, named)
+
+    def write(self, name: str, work: Callable[..., Awaitable[T]], *args: Any, **named: Any) -> T:
+        """Like `read`, for a transaction that changes something."""
+        return self._run(name, False, work, args, named)
+
+    def _run(
+        self,
+        name: str,
+        read_only: bool,
+        work: Callable[..., Awaitable[T]],
+        args: tuple[Any, ...],
+        named: dict[str, Any],
+    ) -> T:
+        async def within(tx: Transaction) -> T:
+            return await work(tx, *args, **named)
+
+        return self.threads.ask(
+            lambda: self.database.transaction(name, within, read_only=read_only)
+        )

@@ -1,0 +1,300 @@
+"""C-FIND of the Query/Retrieve service and of the worklist."""
+
+import time
+
+import pytest
+from pydicom.dataset import Dataset
+from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
+
+from santepacs.db import orders
+from santepacs.model.order import WorklistRecord
+from support.archive import ct
+from support.dicom import (
+    PATIENT_FIND,
+    STUDY_FIND,
+    WORKLIST,
+    identifier_of,
+    running_dicom,
+)
+from support.programs import run
+
+
+@pytest.fixture
+def site(reactor_thread, database_dsn, tmp_path):
+    with running_dicom(reactor_thread, database_dsn, tmp_path) as running:
+        yield running
+
+
+def add(site, number, **attributes):
+    """Store a study of one image."""
+    attributes.setdefault("PatientID", f"P{number}")
+    site.store(
+        ct(
+            StudyInstanceUID=f"1.2.{number}",
+            SeriesInstanceUID=f"1.2.{number}.1",
+            SOPInstanceUID=f"1.2.{number}.1.1",
+            **attributes,
+        )
+    )
+
+
+def relational(model, options=b"\1\1\0\0"):
+    item = SOPClassExtendedNegotiation()
+    item.sop_class_uid = model
+    item.service_class_application_information = options
+    return [item]
+
+
+def test_an_answer_holds_exactly_what_was_asked_for(site):
+    add(site, 1)
+    (answer,), status = site.find(
+        level="STUDY",
+        PatientID="P1",
+        PatientName="",
+        ModalitiesInStudy="",
+        NumberOfStudyRelatedInstances="",
+        PatientComments="",
+        InstanceAvailability="",
+        RequestAttributesSequence=[],
+    )
+    assert status == 0x0000
+    assert {element.keyword for element in answer} == {
+        "QueryRetrieveLevel", "RetrieveAETitle", "PatientID", "PatientName", "ModalitiesInStudy",
+        "NumberOfStudyRelatedInstances", "PatientComments", "InstanceAvailability",
+        "RequestAttributesSequence",
+    }  # fmt: skip
+    assert answer.QueryRetrieveLevel == "STUDY"
+    assert answer.RetrieveAETitle == "SANTEPACS"
+    assert answer.PatientName == "Doe^Jane"
+    assert answer.NumberOfStudyRelatedInstances == 1
+    assert answer.InstanceAvailability == "ONLINE"
+    assert not answer.PatientComments
+    assert len(answer.RequestAttributesSequence) == 0
+
+
+def test_all_levels_answer(site):
+    add(site, 1)
+    keys = {"PatientID": "P1", "StudyInstanceUID": "1.2.1", "SeriesInstanceUID": "1.2.1.1"}
+    for model, levels in (
+        (PATIENT_FIND, ["PATIENT", "STUDY", "SERIES", "IMAGE"]),
+        (STUDY_FIND, ["STUDY", "SERIES", "IMAGE"]),
+    ):
+        for level in levels:
+            (answer,), status = site.find(model, level=level, SOPInstanceUID="", Rows=None, **keys)
+            assert status == 0x0000
+            assert answer.PatientID == "P1"
+            assert (answer.SOPInstanceUID == "1.2.1.1.1") is (level == "IMAGE")
+            assert (answer.Rows == 8) is (level == "IMAGE")
+
+
+@pytest.mark.parametrize(
+    ("model", "keys"),
+    [
+        (STUDY_FIND, {}),
+        (STUDY_FIND, {"level": ""}),
+        (STUDY_FIND, {"level": "FOO"}),
+        (STUDY_FIND, {"level": "study"}),
+        (STUDY_FIND, {"level": "PATIENT"}),
+        (STUDY_FIND, {"level": "SERIES"}),
+        (STUDY_FIND, {"level": "IMAGE"}),
+        (STUDY_FIND, {"level": "IMAGE", "StudyInstanceUID": "1.2.1"}),
+        (STUDY_FIND, {"level": "SERIES", "StudyInstanceUID": "*"}),
+        (STUDY_FIND, {"level": "SERIES", "StudyInstanceUID": ["1.2.1", "1.2.2"]}),
+        (PATIENT_FIND, {"level": "STUDY", "StudyInstanceUID": "1.2.1"}),
+        (PATIENT_FIND, {"level": "STUDY", "PatientID": "P*"}),
+        (STUDY_FIND, {"level": "STUDY", "StudyDate": "soon"}),
+    ],
+)
+def test_a_query_that_does_not_fit_its_model_is_refused(site, model, keys):
+    add(site, 1)
+    identifier = identifier_of()
+    for keyword, value in keys.items():
+        keyword = "QueryRetrieveLevel" if keyword == "level" else keyword
+        setattr(identifier, keyword, value)
+    identifier.PatientName = ""
+    assert site.find(model, identifier=identifier) == ([], 0xA900)
+
+
+def test_a_relational_query_needs_no_keys_above_its_level(site):
+    add(site, 1)
+    arguments = {"level": "IMAGE", "PatientID": "P1", "SOPInstanceUID": ""}
+    (answer,), status = site.find(ext_neg=relational(STUDY_FIND), **arguments)
+    assert (answer.SOPInstanceUID, status) == ("1.2.1.1.1", 0x0000)
+    assert site.find(ext_neg=relational(STUDY_FIND, b"\0"), **arguments) == ([], 0xA900)
+
+
+def test_date_and_time_are_one_interval_only_when_that_was_agreed(site):
+    add(site, 1, StudyDate="20260101", StudyTime="080000")
+    add(site, 2, StudyDate="20260102", StudyTime="120000")
+    keys = {"level": "STUDY", "StudyDate": "20260101-20260103", "StudyTime": "1000-1100",
+            "StudyInstanceUID": ""}  # fmt: skip
+    assert site.find(**keys) == ([], 0x0000)
+    (answer,), _ = site.find(ext_neg=relational(STUDY_FIND), **keys)
+    assert answer.StudyInstanceUID == "1.2.2"
+
+
+@pytest.mark.parametrize(
+    ("name", "charset"),
+    [
+        ("Doe^Jane", None),
+        ("Müller^Jörg", "ISO_IR 100"),
+        ("Παπαδοπούλου^Μαρία", "ISO_IR 192"),
+        ("Yamada^Tarou=山田^太郎=やまだ^たろう", "ISO_IR 192"),
+    ],
+)
+def test_the_character_set_that_suffices_is_said(site, name, charset):
+    add(site, 1, PatientName=name, SpecificCharacterSet="ISO_IR 192")
+    (answer,), _ = site.find(level="STUDY", PatientName="", StudyInstanceUID="")
+    assert answer.get("SpecificCharacterSet") == charset
+    assert str(answer.PatientName) == name
+
+
+@pytest.mark.parametrize(
+    ("charset", "name", "asked"),
+    [
+        ("ISO_IR 100", "Müller^Jörg", "mül*"),
+        ("ISO_IR 126", "Παπαδοπούλου^Μαρία", "παπαδοπουλου*"),
+        ("ISO_IR 192", "Παπαδοπούλου^Μαρία", "Παπαδ*"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎", "山田*"),
+    ],
+)
+def test_a_query_is_read_in_its_own_character_set(site, charset, name, asked):
+    add(site, 1, PatientName=name, SpecificCharacterSet="ISO_IR 192")
+    add(site, 2)
+    (answer,), _ = site.find(
+        level="STUDY", SpecificCharacterSet=charset, PatientName=asked, StudyInstanceUID=""
+    )
+    assert answer.StudyInstanceUID == "1.2.1"
+
+
+HOSTILE = ["' OR 1=1--", "'; DROP TABLE study;--", "%", "_", "\\", "100%_x", "[a-z]", "?" * 200,
+           "*a" * 400, "x" * 10_000]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_name_is_only_a_name(site, name):
+    add(site, 1)
+    started = time.monotonic()
+    found, status = site.find(level="STUDY", PatientName=name, StudyInstanceUID="")
+    assert found == []
+    assert status in (0x0000, 0xA900)
+    assert time.monotonic() - started < 5
+    assert len(site.find(level="STUDY", StudyInstanceUID="")[0]) == 1
+
+
+def test_bytes_that_are_no_text_are_answered(site):
+    add(site, 1)
+    for keys in (
+        {"SpecificCharacterSet": "\\\\", "PatientName": "x"},
+        {"SpecificCharacterSet": "NO_SUCH", "PatientName": "x"},
+        {"SpecificCharacterSet": ["ISO 2022 IR 6", "ISO 2022 IR 87"], "PatientName": "\x1b$B\x1b"},
+    ):
+        found, status = site.find(level="STUDY", StudyInstanceUID="", **keys)
+        assert (found, status) in (([], 0x0000), ([], 0xA900))
+
+
+def test_very_many_keys_and_deep_sequences_are_refused_or_answered(site):
+    add(site, 1)
+    many = identifier_of(level="STUDY", StudyInstanceUID="")
+    for number in range(2000):
+        many.add_new((0x0011, 0x1000 + number), "LO", "")
+    assert site.find(identifier=many)[1] == 0xA900
+    deep = Dataset()
+    for _ in range(60):
+        outer = Dataset()
+        outer.RequestAttributesSequence = [deep]
+        deep = outer
+    deep.QueryRetrieveLevel = "STUDY"
+    assert site.find(identifier=deep)[1] in (0x0000, 0xA900)
+
+
+def test_many_matches_come_page_by_page_and_a_cancel_is_honoured(site):
+    for number in range(1, 251):
+        add(site, number, PatientID="P")
+    found, status = site.find(level="STUDY", StudyInstanceUID="")
+    assert (len({one.StudyInstanceUID for one in found}), status) == (250, 0x0000)
+    found, status = site.find(level="STUDY", StudyInstanceUID="", cancel_after=3)
+    assert status == 0xFE00
+    assert len(found) < 250
+
+
+def test_a_list_that_is_cut_says_so(reactor_thread, database_dsn, tmp_path):
+    with running_dicom(reactor_thread, database_dsn, tmp_path, maximum_results=2) as site:
+        for number in range(1, 4):
+            add(site, number)
+        found, status = site.find(level="STUDY", StudyInstanceUID="")
+        assert (len(found), status) == (2, 0xA700)
+        found, status = site.find(level="STUDY", StudyInstanceUID=["1.2.1", "1.2.2"])
+        assert (len(found), status) == (2, 0x0000)
+
+
+def test_while_the_database_is_away_a_query_fails(site):
+    with site.association(STUDY_FIND) as association:
+        site.reactor_thread.run(site.database.stop)
+        identifier = identifier_of(level="STUDY", StudyInstanceUID="")
+        ((status, answer),) = association.send_c_find(identifier, STUDY_FIND)
+        assert (status.Status, answer) == (0xA700, None)
+
+
+def test_dcmtk_finds(site):
+    add(site, 1, PatientName="Müller^Jörg", SpecificCharacterSet="ISO_IR 100")
+    said = run(
+        *("findscu", "-S", "-aec", "SANTEPACS", "127.0.0.1", site.port),
+        *("-k", "QueryRetrieveLevel=STUDY", "-k", "PatientID=P1", "-k", "StudyInstanceUID"),
+    )
+    assert "1.2.1" in said
+
+
+# --- worklist -------------------------------------------------------------------------------------
+
+
+def schedule(site, number, **attributes):
+    defaults = {
+        "patient_id": f"P{number}",
+        "patient_name": "Doe^Jane",
+        "requested_procedure_id": f"R{number}",
+        "accession_number": f"A{number}",
+        "study_instance_uid": f"1.2.{number}",
+        "scheduled_station_ae_title": "CT1",
+        "modality": "CT",
+        "start_date": "20260101",
+        "start_time": "100000",
+    }
+    site.ask(orders.add, WorklistRecord(**(defaults | attributes)))
+
+
+def test_the_worklist_is_answered(site):
+    schedule(site, 1)
+    schedule(site, 2, modality="MR", patient_name="Παπαδοπούλου^Μαρία")
+    step = Dataset()
+    step.Modality = "MR"
+    step.ScheduledStationAETitle = ""
+    query = Dataset()
+    query.PatientName = ""
+    query.PatientID = ""
+    query.ScheduledProcedureStepSequence = [step]
+    (answer,), status = site.find(WORKLIST, identifier=query)
+    assert status == 0x0000
+    assert answer.PatientID == "P2"
+    assert str(answer.PatientName) == "Παπαδοπούλου^Μαρία"
+    assert answer.SpecificCharacterSet == "ISO_IR 192"
+    assert answer.ScheduledProcedureStepSequence[0].ScheduledStationAETitle == "CT1"
+
+
+def test_an_impossible_worklist_query_is_refused(site):
+    schedule(site, 1)
+    step = Dataset()
+    step.ScheduledProcedureStepStartDate = "soon"
+    query = Dataset()
+    query.ScheduledProcedureStepSequence = [step]
+    assert site.find(WORKLIST, identifier=query) == ([], 0xA900)
+
+
+def test_a_long_worklist_comes_page_by_page(site, monkeypatch):
+    monkeypatch.setattr("santepacs.dicom.worklist.PAGE", 3)
+    for number in range(1, 9):
+        schedule(site, number)
+    query = Dataset()
+    query.PatientID = ""
+    found, status = site.find(WORKLIST, identifier=query)
+    assert (len({one.PatientID for one in found}), status) == (8, 0x0000)
