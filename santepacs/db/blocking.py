@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import psycopg2
 from psycopg2.extras import NamedTupleCursor
 
-from santepacs.db.database import Transaction, is_passing
+from santepacs.db.database import StatementFailed, Transaction, is_passing
 from santepacs.errors import Unavailable
 
 T = TypeVar("T")
@@ -38,7 +38,8 @@ class _BlockingTransaction(Transaction):
 def transaction(dsn: str, work: Callable[[Transaction], Coroutine[Any, Any, T]]) -> T:
     """Run `work` in one transaction and commit it.
 
-    Raises Unavailable when PostgreSQL is away, else what `work` raises.
+    Raises Unavailable when PostgreSQL is away, StatementFailed when it refuses a statement, else
+    what `work` raises.
     """
     try:
         connection = psycopg2.connect(dsn, connect_timeout=10, cursor_factory=NamedTupleCursor)
@@ -49,8 +50,8 @@ def transaction(dsn: str, work: Callable[[Transaction], Coroutine[Any, Any, T]])
             connection.close()
     except psycopg2.Error as error:
         if is_passing(error):
-            raise Unavailable("the database is not available") from error
-        raise
+            raise Unavailable("the database is not available") from None
+        raise StatementFailed("a command", error) from None
 
 
 def _finished(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -41,6 +41,18 @@ def is_passing(error: psycopg2.Error) -> bool:
     return error.pgcode.startswith(_PASSING)
 
 
+class StatementFailed(Exception):
+    """A statement that PostgreSQL refused: a defect of ours, or a value nobody foresaw.
+
+    Says what the transaction was for and the SQLSTATE; PostgreSQL's own message may quote values
+    of the row, so it goes nowhere.
+    """
+
+    def __init__(self, name: str, error: psycopg2.Error) -> None:
+        self.code = error.pgcode or "no SQLSTATE"
+        super().__init__(f"{name}: PostgreSQL refused a statement ({self.code})")
+
+
 class Transaction:
     """What `work` gets: statements inside one transaction. Not to be kept after it."""
 
@@ -130,7 +142,7 @@ class Database:
 
         `name` says in the log what it was for. `work` may run more than once. Raises Unavailable
         when PostgreSQL is away or overloaded (then a commit may or may not have happened: writes
-        are repeatable), else what `work` raises.
+        are repeatable), StatementFailed when it refuses a statement, else what `work` raises.
         """
         begin = "BEGIN READ ONLY" if read_only else "BEGIN"
         return _shielded(name, Deferred.fromCoroutine(self._retried(name, begin, work)))
@@ -150,9 +162,9 @@ class Database:
             except psycopg2.Error as error:
                 if is_passing(error):
                     self._note_lost(name, error)
-                    raise Unavailable("the database is not available") from error
+                    raise Unavailable("the database is not available") from None
                 if error.pgcode not in _RETRIED or attempt >= ATTEMPTS:
-                    raise
+                    raise StatementFailed(name, error) from None
                 log.info("{name}: trying again after {code}", name=name, code=error.pgcode)
             await deferLater(self._reactor, 0.02 * attempt)
             attempt += 1

@@ -49,7 +49,8 @@ def migrate(dsn: str) -> list[str]:
     """Bring the database's schema up to this release; returns the names of the steps applied.
 
     Raises Conflict for a schema or PostgreSQL that cannot be used, Malformed for a `dsn` that is
-    none, Unavailable when there is no connection. All steps that are missing happen in one transaction, or none.
+    none, Unavailable when there is no connection. All steps that are missing happen in one
+    transaction, or none.
     """
     try:
         connection = psycopg2.connect(dsn, connect_timeout=10)

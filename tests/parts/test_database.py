@@ -1,10 +1,11 @@
 """The database from the reactor: named transactions and the hazards they take away."""
 
-import psycopg2
+import traceback
+
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
-from santepacs.db.database import Database
+from santepacs.db.database import Database, StatementFailed
 from santepacs.errors import Unavailable
 from support.postgres import superuser
 
@@ -154,10 +155,11 @@ def test_waiting_is_bounded(reactor_thread, database_dsn):
     reactor_thread.run(database.stop)
 
 
-def test_an_error_of_the_statement_is_not_hidden(reactor_thread, database):
+def test_a_refused_statement_is_named_without_its_values(reactor_thread, database):
     async def wrong(tx):
-        await tx.execute("SELECT 1/0")
+        await tx.execute("SELECT %s::integer", "Doe^Jane")
 
-    with pytest.raises(psycopg2.errors.DivisionByZero):
+    with pytest.raises(StatementFailed, match=r"^wrong: .*22P02") as failed:
         reactor_thread.run(database.transaction, "wrong", wrong)
+    assert "Doe" not in "".join(traceback.format_exception(failed.value))
     assert reactor_thread.run(database.transaction, "read", count_facts) == 0

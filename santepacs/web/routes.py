@@ -1,0 +1,50 @@
+"""Routes: each states its permission where its handler stands, so none can be open by omission."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from santepacs.access.permissions import Permission
+
+FORM_LIMIT = 64 << 10  # bytes
+PROOF_FIELD = "proof"
+
+Handler = Callable[..., Awaitable[bytes | None]]
+H = TypeVar("H", bound=Handler)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An address and who may use it. A form changes something; a page never does."""
+
+    path: str
+    permission: Permission
+    is_form: bool
+
+
+def page(path: str, permission: Permission) -> Callable[[H], H]:
+    """GET and HEAD of `path`. The handler gets the request (and the path's values by name) and
+    returns the body, or None when it has answered itself."""
+    return _marked(Route(path, permission, is_form=False))
+
+
+def form(path: str, permission: Permission) -> Callable[[H], H]:
+    """POST of a form to `path`. The handler gets the request and the fields, after permission,
+    origin, size and the form's proof have been checked."""
+    return _marked(Route(path, permission, is_form=True))
+
+
+def _marked(route: Route) -> Callable[[H], H]:
+    def mark(handler: H) -> H:
+        handler.route = route  # type: ignore[attr-defined]
+        return handler
+
+    return mark
+
+
+def routes_of(pages: Any) -> Iterator[tuple[Route, Handler]]:
+    """The routes of an object whose methods are marked."""
+    for name in dir(type(pages)):
+        route = getattr(getattr(type(pages), name), "route", None)
+        if isinstance(route, Route):
+            yield route, getattr(pages, name)
