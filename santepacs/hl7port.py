@@ -12,7 +12,7 @@ from santepacs.db.database import Database, Transaction
 from santepacs.db.studies import StudyRow
 from santepacs.hl7.charset import codec_of
 from santepacs.hl7.receiver import Receiver
-from santepacs.hostnames import HostNames
+from santepacs.host.names import HostNames
 from santepacs.settings import Settings
 from santepacs.tokens.dialogue import StudyToken
 from santepacs.tokens.responder import TokenResponder
@@ -79,9 +79,7 @@ def hl7_factory(
         )
 
     admission = Admission(lambda: settings.hl7.trust_loopback, known_addresses)
-    receiver = Receiver(
-        worklist, settings, mapping, clock, lambda: secrets.token_hex(10).upper()
-    )
+    receiver = Receiver(worklist, settings, mapping, clock, lambda: secrets.token_hex(10).upper())
     responder = TokenResponder(
         settings,
         by_uid,

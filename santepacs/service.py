@@ -6,7 +6,6 @@ status 1. When the reactor runs, the pool and the doors start in order; at the e
 the opposite order, work in progress within `server.stop_grace` seconds.
 """
 
-import json
 import os
 import secrets
 import socket
@@ -32,14 +31,15 @@ from santepacs.dicom.entity import DicomServer
 from santepacs.dicom.resources import Resources
 from santepacs.errors import SantepacsError, Unavailable
 from santepacs.hl7port import hl7_factory
-from santepacs.hostnames import HostNames
-from santepacs.listening import first_address, listening_socket
+from santepacs.host.listening import first_address, listening_socket
+from santepacs.host.names import HostNames
+from santepacs.model.addresses import is_loopback
 from santepacs.settings import Settings
 from santepacs.startup import Foundation
 from santepacs.threads import Threads
 from santepacs.web.health import Health
 from santepacs.web.site import WebServer
-from santepacs.worklist import mapping
+from santepacs.worklist import mapping, mapping_json
 from santepacs.worklist.worklist import Worklist
 
 log = Logger()
@@ -68,7 +68,7 @@ class Options(usage.Options):
     opt_s = opt_set
 
 
-def makeService(options: Options) -> "SantepacsService":  # noqa: N802 - twistd calls it so
+def makeService(options: Options) -> "SantepacsService":
     """The service of ``twistd santepacs``; whatever is wrong ends the program here, in one line."""
     from twisted.internet import reactor
 
@@ -234,6 +234,11 @@ class SantepacsService(Service):
         portal = f"http://{f'[{host}]' if ':' in host else host}:{settings.web.port}"
         if settings.web.port:
             log.info("web portal: {url}/", url=portal)
+            if not is_loopback(settings.web.bind or "::"):
+                log.warn(
+                    "the portal speaks plain HTTP: inside your own network or a VPN only, or "
+                    "behind a proxy with HTTPS (web.trusted_proxies)"
+                )
         if settings.dicom.port:
             log.info(
                 "DICOM server: AE title {title}, port {port}",
@@ -259,7 +264,9 @@ class SantepacsService(Service):
 
         try:
             saved, kept_mapping = await self._database.transaction("settings", look, read_only=True)
-            self._mapping = _mapping(kept_mapping)
+            self._mapping = (
+                mapping_json.parsed(kept_mapping, "it") if kept_mapping else mapping.DEFAULT
+            )
         except Unavailable:
             return  # the next look will do
         except SantepacsError as problem:
@@ -305,7 +312,3 @@ class SantepacsService(Service):
 
 def _now() -> datetime:
     return datetime.now().astimezone()
-
-
-def _mapping(kept: str | None) -> mapping.FieldMapping:
-    return mapping.from_dictionary(json.loads(kept)) if kept else mapping.DEFAULT

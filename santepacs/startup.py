@@ -14,17 +14,17 @@ from pathlib import Path
 from twisted.logger import Logger
 
 from santepacs import settings as configuration
-from santepacs.datadir import DataDirectory, default_data_directory, prepare
-from santepacs.datalock import Lock, Role, lock, who_holds
 from santepacs.db import blocking, facts
 from santepacs.db.database import Transaction
 from santepacs.db.embedded import EmbeddedPostgres
 from santepacs.db.migrate import migrate
 from santepacs.errors import Conflict, Malformed, NotFound
+from santepacs.host.accounts import become_owner
+from santepacs.host.datadir import DataDirectory, default_data_directory, prepare
+from santepacs.host.lock import Lock, Role, lock, who_holds
+from santepacs.host.secretkey import create_secret_key, secret_key
 from santepacs.model import tokens
 from santepacs.options import shown
-from santepacs.osaccounts import become_owner
-from santepacs.secretkey import create_secret_key, secret_key
 from santepacs.settings import Settings
 
 log = Logger()

@@ -7,11 +7,9 @@ In a `twisted.trial.unittest.TestCase` take a fixture by an autouse method:
         self.dsn = database_dsn
 """
 
-import itertools
-
 import pytest
 
-from support.postgres import fresh_database, make_template, reachable_folder, running_postgres
+from support.postgres import Databases, reachable_folder, running_postgres
 
 
 @pytest.fixture
@@ -29,21 +27,15 @@ def postgres():
 
 
 @pytest.fixture(scope="session")
-def database_template(postgres):
-    """The name of the migrated database that each fresh one is copied from."""
-    return make_template(postgres)
-
-
-@pytest.fixture(scope="session")
-def database_numbers():
-    """Makes the names of the fresh databases different."""
-    return itertools.count(1)
+def databases(postgres):
+    """The databases of this test process; each is emptied after the test that had it."""
+    return Databases(postgres)
 
 
 @pytest.fixture
-def database_dsn(postgres, database_template, database_numbers):
-    """A fresh database with the current schema: `.runtime` and `.owner` are its DSNs."""
-    with fresh_database(postgres, database_template, f"test_{next(database_numbers)}") as dsn:
+def database_dsn(databases):
+    """An empty database with the current schema: `.runtime` and `.owner` are its DSNs."""
+    with databases.one() as dsn:
         yield dsn
 
 

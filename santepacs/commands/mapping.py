@@ -1,6 +1,5 @@
 """``santepacs mapping``: which field of an HL7 order fills which field of the worklist."""
 
-import json
 from argparse import Namespace
 
 from santepacs.commands.arguments import Commands, text
@@ -8,8 +7,8 @@ from santepacs.commands.output import read_text, write_text
 from santepacs.commands.site import opened
 from santepacs.db import blocking, facts
 from santepacs.db.database import Transaction
-from santepacs.errors import Malformed
-from santepacs.worklist.mapping import DEFAULT, FieldMapping, from_dictionary
+from santepacs.worklist.mapping import DEFAULT
+from santepacs.worklist.mapping_json import parsed, written
 
 
 def declare(commands: Commands) -> None:
@@ -37,22 +36,3 @@ def _import(arguments: Namespace) -> None:
     with opened(arguments, may_create=True) as foundation:
         blocking.transaction(foundation.dsn, keep)
         print(f"field mapping with {len(mapping.rows)} rows saved")
-
-
-def parsed(content: str, where: str) -> FieldMapping:
-    """The mapping that JSON stands for. Raises Malformed naming `where` and what is wrong."""
-    try:
-        return from_dictionary(json.loads(content))
-    except json.JSONDecodeError as problem:
-        raise Malformed(f"{where} is not JSON: {problem}") from None
-    except (RecursionError, ValueError):
-        raise Malformed(f"{where} is not JSON that can be read") from None
-    except Malformed as problem:
-        raise Malformed(f"{where}: {problem}") from None
-
-
-def written(mapping: FieldMapping) -> str:
-    """The mapping as JSON, one row a line."""
-    content = mapping.as_dictionary()
-    rows = ",\n".join(f"  {json.dumps(row)}" for row in content["rows"])
-    return f'{{\n "format": {content["format"]},\n "rows": [\n{rows}\n ]\n}}\n'

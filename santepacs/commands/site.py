@@ -15,9 +15,9 @@ from twisted.python.failure import Failure
 
 from santepacs.commands.interrupts import Interrupted, interrupts_call
 from santepacs.commands.output import tell
-from santepacs.datadir import default_data_directory
 from santepacs.db.database import Database
 from santepacs.errors import NotFound
+from santepacs.host.datadir import default_data_directory
 from santepacs.startup import Foundation, for_command
 from santepacs.threads import Threads
 

@@ -9,7 +9,7 @@ from santepacs.db import blocking, studies
 from santepacs.db.database import Transaction
 from santepacs.db.studies import StudyRow
 from santepacs.errors import Conflict, NotFound
-from santepacs.listening import first_address
+from santepacs.host.listening import first_address
 from santepacs.model import tokens
 from santepacs.settings import WebSettings
 

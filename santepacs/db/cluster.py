@@ -5,7 +5,7 @@
 
 The door is `peer` with an ident map: the account that runs santepacs is let in under our three
 roles, nobody else is, not even the account that runs PostgreSQL when that is another one.
-All changes inside the folder are made by the account that owns it, see `santepacs.osaccounts`.
+All changes inside the folder are made by the account that owns it, see `santepacs.host.accounts`.
 """
 
 import os
@@ -16,7 +16,13 @@ from pathlib import Path
 
 from santepacs.db import binaries, roles
 from santepacs.errors import Conflict, Forbidden, Unavailable
-from santepacs.osaccounts import account_of, can_enter, identity, run_script, unprivileged_account
+from santepacs.host.accounts import (
+    account_of,
+    can_enter,
+    identity,
+    run_script,
+    unprivileged_account,
+)
 
 INITDB_TIMEOUT = 600.0  # seconds; a slow disk, once
 HBA = "local all all peer map=santepacs\n"

@@ -1,8 +1,9 @@
 """Our own PostgreSQL: made, started and stopped by santepacs, reachable by nobody else.
 
-It listens on a Unix socket alone, never runs as root (then the account that `santepacs.osaccounts`
-names runs it), and gets its access rules and parameters from our code at every start.
-Its files are the subject of `santepacs.db.cluster`, its roles that of `santepacs.db.roles`.
+It listens on a Unix socket alone, never runs as root (then the account that
+`santepacs.host.accounts` names runs it), and gets its access rules and parameters from our code
+at every start. Its files are the subject of `santepacs.db.cluster`, its roles that of
+`santepacs.db.roles`.
 
 Everything here blocks: it is called before the reactor runs, from a thread, or by a command.
 """
@@ -20,7 +21,7 @@ from psycopg2.extensions import make_dsn
 
 from santepacs.db import binaries, cluster, roles
 from santepacs.errors import Unavailable
-from santepacs.osaccounts import identity, run_script
+from santepacs.host.accounts import identity, run_script
 
 PORT = 5432  # only a part of the socket's name
 LONGEST_SOCKET_PATH = 107  # bytes

@@ -12,9 +12,9 @@ from santepacs.access.unknown import UnknownCallers
 from santepacs.db import peers
 from santepacs.dicom.resources import Resources
 from santepacs.errors import Unavailable
-from santepacs.hostnames import HostNames
+from santepacs.host.names import HostNames
+from santepacs.model.addresses import is_loopback, plain_address
 from santepacs.model.peers import Peer
-from santepacs.wire.addresses import is_loopback, plain_address
 
 log = Logger()
 

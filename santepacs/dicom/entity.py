@@ -28,7 +28,7 @@ from santepacs.dicom.session import COMBINED, RELATIONAL, Session
 from santepacs.dicom.spool import Spool
 from santepacs.dicom.upper import UpperAssociation
 from santepacs.errors import Unavailable
-from santepacs.hostnames import HostNames
+from santepacs.host.names import HostNames
 
 log = Logger()
 

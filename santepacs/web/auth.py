@@ -12,6 +12,7 @@ from santepacs.access.sessions import Sessions
 from santepacs.access.setup import Setup
 from santepacs.access.throttle import Waits, network
 from santepacs.errors import Conflict, Malformed, Unavailable
+from santepacs.model.addresses import is_loopback
 from santepacs.model.names import fold
 from santepacs.settings import Settings
 from santepacs.web.guard import Guard, local_path
@@ -20,7 +21,6 @@ from santepacs.web.refusals import Refused
 from santepacs.web.renderer import THEMES, Renderer, cookie_of, drop_cookie, set_cookie
 from santepacs.web.request import Request
 from santepacs.web.routes import form, page
-from santepacs.wire.addresses import is_loopback
 
 log = Logger()
 

@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from santepacs.model.addresses import is_loopback, plain_address
 from santepacs.settings import WebSettings
-from santepacs.wire.addresses import is_loopback, plain_address
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,251}[a-z0-9])?\.?")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 
-from santepacs.wire.addresses import is_loopback, plain_address
+from santepacs.model.addresses import is_loopback, plain_address
 
 
 class Admission:

@@ -20,10 +20,10 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer  # type: ignore[import-untyped]
+from zope.interface import implementer
 
 from santepacs.errors import SantepacsError
-from santepacs.wire.addresses import plain_address
+from santepacs.model.addresses import plain_address
 from santepacs.wire.framing import Frame, FrameSplitter, FramingError, Kind
 
 log = Logger()

@@ -8,6 +8,7 @@ import pytest
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from santepacs.db import studies
+from santepacs.db.database import StatementFailed
 from santepacs.errors import Conflict, Malformed, Unavailable
 from santepacs.model import tokens
 from santepacs.model.study import Outcome
@@ -208,13 +209,13 @@ def test_one_bad_row_does_not_fail_its_neighbours(site, monkeypatch):
     def store(data):
         try:
             return site.store(data)
-        except Exception as error:
+        except StatementFailed as error:
             return error
 
     data = [bad] + [encoded(ct(SOPInstanceUID=f"1.2.9.{n}")) for n in range(1, 12)]
     with ThreadPoolExecutor(12) as senders:
         outcomes = list(senders.map(store, data))
-    assert isinstance(outcomes[0], Exception)
+    assert isinstance(outcomes[0], StatementFailed)
     assert outcomes[1:] == [Outcome.STORED] * 11
 
 
@@ -309,5 +310,5 @@ async def forget_everything(tx):
 def test_bundled_objects_are_kept_bit_for_bit(site, name):
     data = bundled(name)
     assert site.store(data) is Outcome.STORED
-    (stored,) = [p for p in site.directory.objects.rglob("*.dcm")]
+    (stored,) = site.directory.objects.rglob("*.dcm")
     assert stored.read_bytes() == bytes(128) + data[128:]

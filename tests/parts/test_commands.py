@@ -23,13 +23,13 @@ from santepacs.access.accounts import Accounts
 from santepacs.access.passwords import Passwords
 from santepacs.commands.admin import main
 from santepacs.commands.configuration import without_password
-from santepacs.datalock import who_holds
 from santepacs.db import blocking, facts, nodes, peers, studies
 from santepacs.db.database import Database
 from santepacs.db.nodes import Node
+from santepacs.host.accounts import can_enter
+from santepacs.host.lock import who_holds
 from santepacs.model import tokens
 from santepacs.model.peers import Peer
-from santepacs.osaccounts import can_enter
 from santepacs.threads import Threads
 from santepacs.worklist.mapping import DEFAULT, from_dictionary
 from support.accounts import needs_root, some_account

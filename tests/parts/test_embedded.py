@@ -13,7 +13,7 @@ import pytest
 from santepacs.db import binaries, cluster, embedded, roles
 from santepacs.db.embedded import EmbeddedPostgres
 from santepacs.errors import Conflict, Unavailable
-from santepacs.osaccounts import run_as, run_script
+from santepacs.host.accounts import run_as, run_script
 from support.accounts import needs_root, run_python, some_account, start_python
 from support.postgres import reachable_folder
 

@@ -18,10 +18,10 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from santepacs.errors import Forbidden, Malformed, Unavailable
 from santepacs.hl7.message import parse
 from santepacs.hl7.receiver import Receiver
+from santepacs.model.addresses import is_loopback, plain_address
 from santepacs.settings import Settings
 from santepacs.tokens.dialogue import StudyToken
 from santepacs.tokens.responder import RateLimit, TokenResponder
-from santepacs.wire.addresses import is_loopback, plain_address
 from santepacs.wire.admission import Admission
 from santepacs.wire.conversation import ConversationFactory, Limits
 from santepacs.wire.framing import Kind, mllp_block

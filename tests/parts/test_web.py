@@ -10,7 +10,6 @@ import pytest
 from twisted.logger import globalLogPublisher
 
 from santepacs.web import channel
-from support.postgres import fresh_database
 from support.web import PASSWORD, received, running_web
 
 TOKEN = "A" * 64
@@ -23,11 +22,11 @@ def web(reactor_thread, database_dsn, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def shared(reactor_thread, postgres, database_template, tmp_path_factory):
+def shared(reactor_thread, databases, tmp_path_factory):
     """A server for tests that leave no trace in it: many are faster that way."""
     folder = tmp_path_factory.mktemp("shared")
     with (
-        fresh_database(postgres, database_template, "shared_web") as dsn,
+        databases.one() as dsn,
         running_web(reactor_thread, dsn.runtime, folder) as running,
     ):
         yield running

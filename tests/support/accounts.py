@@ -14,7 +14,7 @@ _BECOME_UNPRIVILEGED = """
 import os, sys, pwd, time, signal
 from pathlib import Path
 import psycopg2
-from santepacs import datadir, datalock, osaccounts, secretkey
+from santepacs.host import accounts as osaccounts, datadir, lock as datalock, secretkey
 from santepacs.db import binaries, embedded, roles
 from santepacs.errors import *
 def become(account):

@@ -10,8 +10,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from santepacs.archive.archive import Archive
 from santepacs.archive.files import ObjectFiles
-from santepacs.datadir import prepare
 from santepacs.db.database import Database
+from santepacs.host.datadir import prepare
 from santepacs.settings import Settings
 from santepacs.threads import Threads
 

@@ -13,7 +13,7 @@ from pynetdicom import AE, _config, build_context, evt
 
 from santepacs.dicom.entity import DicomServer
 from santepacs.dicom.resources import Resources
-from santepacs.listening import listening_socket
+from santepacs.host.listening import listening_socket
 from santepacs.settings import Settings
 from support.archive import Site
 from support.programs import program

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg2
-from psycopg2 import sql
 
 from santepacs.db import roles
 from santepacs.db.embedded import EmbeddedPostgres
@@ -55,8 +54,49 @@ class DatabaseDsn:
     owner: str
 
 
+class Databases:
+    """Migrated databases, lent to one test after the other: emptying one is ten times quicker
+    than making one."""
+
+    def __init__(self, postgres):
+        self._postgres = postgres
+        self._made = 0
+        self._free = []
+
+    @contextmanager
+    def one(self):
+        """An empty database for as long as the block lasts."""
+        dsn = self._free.pop() if self._free else self._make()
+        yield dsn
+        self._empty(dsn)
+        self._free.append(dsn)
+
+    def _make(self):
+        if not self._made:
+            make_template(self._postgres)
+        self._made += 1
+        name = f"test_{self._made}"
+        with superuser(self._postgres) as cursor:
+            roles.create_database(cursor, name, TEMPLATE)
+        owner, runtime = (self._postgres.dsn(r, name) for r in (roles.OWNER, roles.RUNTIME))
+        return DatabaseDsn(name, runtime, owner)
+
+    def _empty(self, dsn):
+        with superuser(self._postgres) as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                (dsn.name,),
+            )
+        with superuser(self._postgres, dsn.name) as cursor:
+            cursor.execute(
+                "SELECT string_agg(format('%I', tablename), ', ') FROM pg_tables"
+                " WHERE schemaname = 'public' AND tablename <> 'schema_step'"
+            )
+            cursor.execute(f"TRUNCATE {cursor.fetchone()[0]} RESTART IDENTITY")
+
+
 def make_template(postgres):
-    """Make the migrated database that the fresh ones are copied from; returns its name."""
+    """Make the migrated database that others are copied from."""
     from santepacs.db.migrate import migrate
 
     with superuser(postgres) as cursor:
@@ -64,20 +104,6 @@ def make_template(postgres):
     with superuser(postgres, TEMPLATE) as cursor:
         roles.set_up_privileges(cursor)
     migrate(postgres.dsn(roles.OWNER, TEMPLATE))
-    return TEMPLATE
-
-
-@contextmanager
-def fresh_database(postgres, template, name):
-    """A copy of the database `template`, dropped afterwards."""
-    with superuser(postgres) as cursor:
-        roles.create_database(cursor, name, template)
-    try:
-        yield DatabaseDsn(name, postgres.dsn(roles.RUNTIME, name), postgres.dsn(roles.OWNER, name))
-    finally:
-        with superuser(postgres) as cursor:
-            drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-            cursor.execute(drop)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from santepacs.errors import Forbidden, Malformed, Unavailable
-from santepacs.osaccounts import account_of, can_enter, unprivileged_account
+from santepacs.host.accounts import account_of, can_enter, unprivileged_account
 
 FALLBACK = Path("/var/lib/santepacs")
 FOLDERS = ("objects", "incoming", "aside", "bin", "discs", "log")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from santepacs import datadir
-from santepacs.datadir import FOLDERS, default_data_directory, prepare
 from santepacs.errors import Forbidden, Malformed, SantepacsError, Unavailable
+from santepacs.host import datadir
+from santepacs.host.datadir import FOLDERS, default_data_directory, prepare
 from support.accounts import needs_root, run_python, some_account
 
 

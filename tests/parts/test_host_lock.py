@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from santepacs.datalock import Holder, lock, who_holds
 from santepacs.errors import Conflict, Unavailable
+from santepacs.host.lock import Holder, lock, who_holds
 from support.accounts import run_python, start_python
 
 HOLD = """

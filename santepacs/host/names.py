@@ -3,8 +3,8 @@
 import socket
 from collections.abc import Callable
 
+from santepacs.model.addresses import plain_address
 from santepacs.threads import Threads
-from santepacs.wire.addresses import plain_address
 
 LIFETIME = 60.0  # seconds that an answer is used before asking again
 MAXIMUM_NAMES = 10_000

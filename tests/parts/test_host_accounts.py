@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
-from santepacs import osaccounts
 from santepacs.errors import Unavailable
-from santepacs.osaccounts import (
+from santepacs.host import accounts as osaccounts
+from santepacs.host.accounts import (
     account_of,
     become_owner,
     can_enter,

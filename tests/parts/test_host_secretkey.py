@@ -5,7 +5,7 @@ import os
 import pytest
 
 from santepacs.errors import Conflict, Forbidden, Malformed, NotFound, Unavailable
-from santepacs.secretkey import create_secret_key, secret_key
+from santepacs.host.secretkey import create_secret_key, secret_key
 
 
 def test_a_created_key_is_read_back(tmp_path):

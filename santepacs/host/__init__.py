@@ -1,0 +1,1 @@
+"""The machine that santepacs stands on: accounts, folders, locks, keys, sockets, names."""
