@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from santepacs.errors import Unavailable
+from santepacs.host.durable import sync_file, sync_folder
 
 VERSION_FILE = "token-version"
 PREAMBLE = 128
@@ -84,13 +85,13 @@ class ObjectFiles:
         """
         folder = self._study_folder(study_instance_uid)
         version = self._token_version(folder)
-        _sync_file(source)
+        sync_file(source)
         try:
             os.link(source, folder / f"{digest}.dcm")
         except FileExistsError:
             pass
         else:
-            _sync_folder(folder)
+            sync_folder(folder)
         source.unlink()
         return version
 
@@ -105,7 +106,7 @@ class ObjectFiles:
             if not kept_apart.exists():  # else the same object came twice at once
                 raise
         else:
-            _sync_folder(self._aside)
+            sync_folder(self._aside)
         self.remove(study_instance_uid, digest)
 
     def remove(self, study_instance_uid: str, digest: str) -> None:
@@ -136,7 +137,7 @@ class ObjectFiles:
         # Written whole under another name first: a reader beside us never sees half a number.
         draft = folder / f"{VERSION_FILE}.{uuid.uuid4().hex}"
         draft.write_text("1\n", "ascii")
-        _sync_file(draft)
+        sync_file(draft)
         try:
             os.link(draft, path)
         except FileExistsError:
@@ -151,20 +152,4 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700)
     except FileExistsError:
         return
-    _sync_folder(folder.parent)
-
-
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(folder.parent)

@@ -23,6 +23,7 @@ from santepacs.host.accounts import (
     run_script,
     unprivileged_account,
 )
+from santepacs.host.durable import sync_folder
 
 INITDB_TIMEOUT = 600.0  # seconds; a slow disk, once
 HBA = "local all all peer map=santepacs\n"
@@ -150,8 +151,4 @@ def _make(cluster: Path, programs: Path) -> None:
     if done.returncode != 0:
         raise Unavailable(f"cannot make the database: {reason(done.stdout)}")
     run_script(account, _RENAME, unfinished, cluster)
-    descriptor = os.open(cluster.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(cluster.parent)

@@ -21,11 +21,6 @@ async def save_setting(tx: Transaction, name: str, value: str) -> None:
     )
 
 
-async def forget_setting(tx: Transaction, name: str) -> None:
-    """Return one setting to its default."""
-    await tx.execute("DELETE FROM setting WHERE name = %s", name)
-
-
 async def fact(tx: Transaction, name: str) -> str | None:
     """A fact about this installation, or None."""
     row = await tx.fetch_one("SELECT value FROM fact WHERE name = %s", name)

@@ -63,7 +63,6 @@ class Verdict:
 
     outcome: str
     kept_digest: str = ""
-    kept_transfer_syntax_uid: str = ""
     kept_study_instance_uid: str = ""
 
 
@@ -152,7 +151,6 @@ async def store(tx: Transaction, entries: Sequence[Entry]) -> list[Verdict]:
         verdicts[found.position] = Verdict(
             found.outcome,
             "" if found.kept_digest is None else bytes(found.kept_digest).hex(),
-            found.kept_transfer_syntax or "",
             found.kept_study or "",
         )
     return [verdicts[position] for position in range(len(entries))]

@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 
 from santepacs.errors import Conflict, Forbidden, Malformed, NotFound, Unavailable
+from santepacs.host.durable import sync_folder
 
 KEY_BYTES = 64
 
@@ -56,18 +57,10 @@ def create_secret_key(path: Path) -> bytes:
             os.fsync(descriptor)
         os.link(unfinished, file)
         unfinished.unlink()
-        _sync_folder(path)
+        sync_folder(path)
     except FileExistsError as error:
         unfinished.unlink(missing_ok=True)
         raise Conflict(f"there is a secret key already: {file}") from error
     except OSError as error:
         raise Unavailable(f"cannot write {file}: {error.strerror}") from error
     return key
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

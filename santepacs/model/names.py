@@ -56,8 +56,3 @@ def trigrams(text: str) -> list[str]:
     if len(text) < 3:
         return [text] if text else []
     return sorted({text[i : i + 3] for i in range(len(text) - 2)})
-
-
-def same_person_name(one: str, other: str) -> bool:
-    """Whether two PN values read the same: case, accents and empty components aside."""
-    return fold_person_name(one) == fold_person_name(other)

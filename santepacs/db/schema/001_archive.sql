@@ -135,8 +135,7 @@ CREATE TABLE fact (
 -- santepacs.db.studies.StoredObject; the answer says for each, by its position, whether it is
 -- 'stored', the 'same' as before, or 'different' from what is stored under its SOP Instance UID.
 CREATE FUNCTION store_objects(objects jsonb)
-RETURNS TABLE ("position" integer, outcome text, kept_digest bytea, kept_transfer_syntax text,
-               kept_study text)
+RETURNS TABLE ("position" integer, outcome text, kept_digest bytea, kept_study text)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -167,7 +166,7 @@ BEGIN
         ORDER BY x.study_instance_uid, x.series_instance_uid, x.sop_instance_uid, x."position"
     LOOP
         position := o."position";
-        SELECT i.digest, i.transfer_syntax_uid, s.study_instance_uid INTO kept
+        SELECT i.digest, s.study_instance_uid INTO kept
             FROM instance i JOIN series e ON e.id = i.series JOIN study s ON s.id = e.study
             WHERE i.sop_instance_uid = o.sop_instance_uid;
         IF FOUND THEN
@@ -175,7 +174,6 @@ BEGIN
                                  AND kept.study_instance_uid = o.study_instance_uid
                             THEN 'same' ELSE 'different' END;
             kept_digest := kept.digest;
-            kept_transfer_syntax := kept.transfer_syntax_uid;
             kept_study := kept.study_instance_uid;
             RETURN NEXT;
             CONTINUE;
@@ -254,7 +252,6 @@ BEGIN
             WHERE id = in_study;
         outcome := 'stored';
         kept_digest := NULL;
-        kept_transfer_syntax := NULL;
         kept_study := NULL;
         RETURN NEXT;
     END LOOP;
