@@ -37,12 +37,10 @@ def storable_files():
     return sorted((common | found).values())
 
 
-@pytest.fixture(scope="session")
-def mr_series(tmp_path_factory):
-    """The folder of a real MR series of 384 images; skips where it is not at hand."""
+def mr_series_files(folder):
+    """The files of a real MR series of 384 images; skips where it is not at hand."""
     if not SERIES.exists():
         pytest.skip(f"no {SERIES.name} beside the checkout")
-    folder = tmp_path_factory.mktemp("series")
     with tarfile.open(SERIES) as archive:
         archive.extractall(folder, filter="data")
-    return folder
+    return sorted(folder.rglob("*.dcm"))
