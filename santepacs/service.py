@@ -6,9 +6,12 @@ status 1. When the reactor runs, the pool and the doors start in order; at the e
 the opposite order, work in progress within `server.stop_grace` seconds.
 """
 
+import atexit
 import os
 import secrets
+import signal
 import socket
+import sys
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +23,7 @@ from twisted.python import usage
 
 from santepacs import startup
 from santepacs.access.accounts import Accounts
-from santepacs.access.passwords import Passwords
+from santepacs.access.passwords import Passwords, check_new_password
 from santepacs.access.setup import Setup
 from santepacs.access.unknown import UnknownCallers
 from santepacs.archive.archive import Archive
@@ -29,11 +32,11 @@ from santepacs.db import facts
 from santepacs.db.database import Database, Transaction
 from santepacs.dicom.entity import DicomServer
 from santepacs.dicom.resources import Resources
-from santepacs.errors import SantepacsError, Unavailable
+from santepacs.errors import Malformed, SantepacsError, Unavailable
+from santepacs.greeting import greeting
 from santepacs.hl7port import hl7_factory
-from santepacs.host.listening import first_address, listening_socket
+from santepacs.host.listening import listening_socket
 from santepacs.host.names import HostNames
-from santepacs.model.addresses import is_loopback
 from santepacs.settings import Settings
 from santepacs.startup import Foundation
 from santepacs.threads import Threads
@@ -73,7 +76,11 @@ def makeService(options: Options) -> "SantepacsService":
     from twisted.internet import reactor
 
     password = os.environ.pop(PASSWORD_VARIABLE, "")
+    # Until the reactor looks after it, SIGTERM would end us and leave our PostgreSQL behind.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
+        if password:
+            _check_first_password(password)
         foundation = startup.for_server(options["config"], options["data"], options["set"])
         try:
             sockets = bind(foundation.settings)
@@ -82,7 +89,15 @@ def makeService(options: Options) -> "SantepacsService":
             raise
     except SantepacsError as problem:
         raise SystemExit(f"santepacs: {problem}") from None
+    atexit.register(foundation.release)
     return SantepacsService(reactor, foundation, sockets, password)
+
+
+def _check_first_password(password: str) -> None:
+    try:
+        check_new_password(password, FIRST_ADMINISTRATOR)
+    except Malformed as problem:
+        raise Malformed(f"{PASSWORD_VARIABLE}: {problem}") from None
 
 
 def bind(settings: Settings) -> dict[str, socket.socket]:
@@ -229,32 +244,9 @@ class SantepacsService(Service):
         self._admin_password = ""
 
     async def _say_where(self) -> None:
-        settings = self._settings
-        host = settings.web.server_name or first_address()
-        portal = f"http://{f'[{host}]' if ':' in host else host}:{settings.web.port}"
-        if settings.web.port:
-            log.info("web portal: {url}/", url=portal)
-            if not is_loopback(settings.web.bind or "::"):
-                log.warn(
-                    "the portal speaks plain HTTP: inside your own network or a VPN only, or "
-                    "behind a proxy with HTTPS (web.trusted_proxies)"
-                )
-        if settings.dicom.port:
-            log.info(
-                "DICOM server: AE title {title}, port {port}",
-                title=settings.dicom.ae_title,
-                port=settings.dicom.port,
-            )
-        if settings.hl7.port:
-            log.info("HL7 server: port {port}", port=settings.hl7.port)
-        log.info("data directory: {path}", path=self._foundation.directory.root)
         link = await self._setup.new_link()
-        if link and settings.web.port:
-            log.info(
-                "there is no administrator yet; open this within 24 hours: {url}{link}",
-                url=portal,
-                link=link,
-            )
+        for line in greeting(self._settings, self._foundation.directory.root, link or ""):
+            log.info("{line}", line=line)
 
     async def _look_for_settings(self) -> None:
         """Put in force what the command or the portal saved since the last look."""

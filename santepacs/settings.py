@@ -385,9 +385,9 @@ def sample() -> str:
     """A configuration file with every setting, its default commented out."""
     lines = [
         "# santepacs: sample configuration, made from the program's own declarations.",
-        "# Every setting stands here with its default. Remove the # to pin another value; what is",
-        "# pinned here is shown locked in the portal. Settings that are not pinned can be changed",
-        "# with `santepacs settings set` as well.",
+        "# Every setting stands here with its default. Remove the # to pin another value: then it",
+        "# cannot be changed elsewhere. Settings that are not pinned can be changed with",
+        "# `santepacs settings set`, most of them while the server runs.",
     ]
     section = ""
     for declaration in options():

@@ -52,13 +52,18 @@ class Foundation:
     """Lines that the operator should read."""
 
     def release(self) -> None:
-        """Stop the database if it is ours and let others use the data directory. Blocking."""
+        """Stop the database if it is ours and let others use the data directory. Blocking.
+
+        Once only: afterwards both may be somebody else's.
+        """
+        postgres, self.postgres = self.postgres, None
+        lock, self.lock = self.lock, None
         try:
-            if self.postgres is not None:
-                self.postgres.stop(POSTGRES_STOP)
+            if postgres is not None:
+                postgres.stop(POSTGRES_STOP)
         finally:
-            if self.lock is not None:
-                self.lock.release()
+            if lock is not None:
+                lock.release()
 
 
 def read_settings(config: str | None, overrides: list[str]) -> Settings:

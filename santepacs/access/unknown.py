@@ -37,10 +37,9 @@ class UnknownCallers:
         if recent:
             return
         log.warn(
-            "alert: {protocol} caller {title} from {address} turned away: {reason}",
+            "alert: {protocol} caller {who} turned away: {reason}",
             protocol=protocol,
-            title=one_line(title, 16),
-            address=address,
+            who=f"{one_line(title, 16)} from {address}" if title else f"from {address}",
             reason=reason,
         )
         Deferred.fromCoroutine(self._write(protocol, title, address, reason))

@@ -21,6 +21,7 @@ from santepacs.db import studies
 from santepacs.db.database import Database, Transaction
 from santepacs.db.studies import Entry, StoredFile, Verdict
 from santepacs.errors import Conflict, Malformed, Unavailable
+from santepacs.logs import one_line
 from santepacs.model import tokens
 from santepacs.model.study import ObjectRecord, Outcome
 from santepacs.model.transfer_syntaxes import STORAGE_TRANSFER_SYNTAXES
@@ -80,7 +81,7 @@ class Archive:
             _check_announced(found.record, sop_class_uid, sop_instance_uid)
             version = self.files.adopt(path, found.record.study_instance_uid, found.file.digest)
             verdict = self._threads.ask(self._index.add, self._entry(found, version))
-            return self._settle(found, verdict)
+            return self._settle(path, found, verdict)
         except OSError as error:
             raise _storage_failure(error) from error
         finally:
@@ -90,23 +91,33 @@ class Archive:
         token = self.token(found.record.study_instance_uid, version)
         return Entry(found.record, found.file, version, tokens.digest(token))
 
-    def _settle(self, found: _Examined, verdict: Verdict) -> Outcome:
+    def _settle(self, path: Path, found: _Examined, verdict: Verdict) -> Outcome:
         if verdict.outcome == "stored":
             return Outcome.STORED
         if verdict.outcome == "same":
             return Outcome.SAME
         study_instance_uid, digest = found.record.study_instance_uid, found.file.digest
+        # From here on only our own file counts: whoever sends the same may be at this line, too.
+        self.files.remove(study_instance_uid, digest)
         kept = self.files.path(verdict.kept_study_instance_uid, verdict.kept_digest)
-        if same_object(kept, self.files.path(study_instance_uid, digest)):
-            self.files.remove(study_instance_uid, digest)
+        if same_object(kept, path):
             return Outcome.SAME
         if self._settings.dicom.conflict == "refuse":
-            self.files.remove(study_instance_uid, digest)
-            log.warn("refused another object under a stored SOP Instance UID")
+            log.warn(
+                "refused another object under the stored SOP Instance UID {uid}, from {source}",
+                uid=found.record.sop_instance_uid,
+                source=one_line(found.file.source),
+            )
             return Outcome.REFUSED
-        self.files.put_aside(study_instance_uid, digest)
+        self.files.put_aside(path, digest)
         self._threads.ask(self._set_aside, found)
-        log.warn("kept aside another object under a stored SOP Instance UID")
+        log.warn(
+            "kept aside another object under the stored SOP Instance UID {uid}, from {source}: "
+            "{path}",
+            uid=found.record.sop_instance_uid,
+            source=one_line(found.file.source),
+            path=self.files.aside_path(digest),
+        )
         return Outcome.ASIDE
 
     async def _set_aside(self, found: _Examined) -> None:
@@ -126,7 +137,10 @@ def _examine(path: Path, source: str) -> _Examined:
         if syntax is None:
             raise Malformed(f"transfer syntax {meta.transfer_syntax_uid} is not accepted")
         record = object_record(scan(data, syntax, meta.dataset_offset))
-        _check_announced(record, meta.sop_class_uid, meta.sop_instance_uid)
+        if (meta.sop_class_uid or record.sop_class_uid) != record.sop_class_uid:
+            raise Conflict("the SOP Class UID differs from that of the file's meta information")
+        if (meta.sop_instance_uid or record.sop_instance_uid) != record.sop_instance_uid:
+            raise Conflict("the SOP Instance UID differs from that of the file's meta information")
         with memoryview(data) as view, view[meta.dataset_offset :] as dataset:
             digest = content_digest(syntax.uid, dataset)
             stored = StoredFile(digest, len(view), file_crc32(view), source)
@@ -136,7 +150,7 @@ def _examine(path: Path, source: str) -> _Examined:
 def _check_announced(
     record: ObjectRecord, sop_class_uid: str | None, sop_instance_uid: str | None
 ) -> None:
-    """What was announced (C-STORE command, file meta) must be what came."""
+    """What the C-STORE command announced must be what came."""
     if sop_class_uid is not None and sop_class_uid != record.sop_class_uid:
         raise Conflict("the SOP Class UID is not the one that was announced")
     if sop_instance_uid is not None and sop_instance_uid != record.sop_instance_uid:

@@ -1,9 +1,10 @@
-"""Whether two files hold the same object in different transfer syntaxes.
+"""Whether two files hold the same object, encoded in two ways.
 
-A modality that sends a study twice may have it encoded otherwise the second time. That is no
-conflict: all attributes are equal, and uncompressed pixels are too. Attributes that an encoding
-decides by itself are left out; compressed pixels are not decoded here (a lossy copy must carry a
-SOP Instance UID of its own, PS3.3 C.7.6.1.1.5).
+A modality that sends a study twice may have it encoded otherwise the second time: in another
+transfer syntax, with lengths of sequences instead of delimiters, without padding. That is no
+conflict: all attributes are equal, and so are the pixels. Attributes that an encoding decides by
+itself are left out. Between transfer syntaxes compressed pixels are not decoded (a lossy copy must
+carry a SOP Instance UID of its own, PS3.3 C.7.6.1.1.5).
 """
 
 from pathlib import Path
@@ -22,8 +23,6 @@ def same_object(one: Path, other: Path) -> bool:
     """Compare two stored files (proven complete before, so their nesting is bounded)."""
     try:
         first, second = dcmread(one), dcmread(other)
-        if first.file_meta.TransferSyntaxUID == second.file_meta.TransferSyntaxUID:
-            return False
         return _attributes(first) == _attributes(second) and _same_pixels(first, second)
     except Exception:  # noqa: BLE001 - what pydicom cannot read is not shown to be the same
         return False
@@ -39,7 +38,7 @@ def _attributes(dataset: Dataset) -> Dataset:
 
 def _same_pixels(one: Dataset, other: Dataset) -> bool:
     syntaxes: list[UID] = [d.file_meta.TransferSyntaxUID for d in (one, other)]
-    if any(syntax.is_compressed for syntax in syntaxes):
+    if syntaxes[0] != syntaxes[1] and any(syntax.is_compressed for syntax in syntaxes):
         return (_PIXELS in one) == (_PIXELS in other)
     first, second = (bytes(d[_PIXELS].value) if _PIXELS in d else b"" for d in (one, other))
     if syntaxes[0].is_little_endian != syntaxes[1].is_little_endian:

@@ -12,6 +12,7 @@ import shutil
 import uuid
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from santepacs.errors import Unavailable
@@ -79,35 +80,24 @@ class ObjectFiles:
     def adopt(self, source: Path, study_instance_uid: str, digest: str) -> int:
         """Make the file `source` of `incoming` the stored file of its content, durably.
 
-        If that content is stored already, that file stays. Returns the version of the study's
-        token, which lies beside the objects so that an index rebuilt from them revives no dead
-        token.
+        If that content is stored already, that file stays; `source` stays, too. Returns the
+        version of the study's token, which lies beside the objects so that an index rebuilt from
+        them revives no dead token.
         """
         folder = self._study_folder(study_instance_uid)
         version = self._token_version(folder)
         sync_file(source)
-        try:
+        with suppress(FileExistsError):
             os.link(source, folder / f"{digest}.dcm")
-        except FileExistsError:
-            pass
-        else:
-            sync_folder(folder)
-        source.unlink()
+        # Also when it was there: whoever linked it may not have come to this line yet, or ever.
+        sync_folder(folder)
         return version
 
-    def put_aside(self, study_instance_uid: str, digest: str) -> None:
-        """Move an adopted object's file out of the archive to ``aside``, durably."""
-        kept_apart = self.aside_path(digest)
-        try:
-            os.link(self.path(study_instance_uid, digest), kept_apart)
-        except FileExistsError:
-            pass
-        except FileNotFoundError:
-            if not kept_apart.exists():  # else the same object came twice at once
-                raise
-        else:
-            sync_folder(self._aside)
-        self.remove(study_instance_uid, digest)
+    def put_aside(self, source: Path, digest: str) -> None:
+        """Keep the synced file `source` of ``incoming`` in ``aside``, durably."""
+        with suppress(FileExistsError):
+            os.link(source, self.aside_path(digest))
+        sync_folder(self._aside)
 
     def remove(self, study_instance_uid: str, digest: str) -> None:
         """Remove an object's file; that it is gone already is fine."""
@@ -148,8 +138,6 @@ class ObjectFiles:
 
 
 def _make_folder(folder: Path) -> None:
-    try:
+    with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    except FileExistsError:
-        return
     sync_folder(folder.parent)

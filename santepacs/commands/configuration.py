@@ -82,7 +82,7 @@ def _set(arguments: Namespace) -> None:
     with opened(arguments, may_create=True) as foundation:
         _check_free(option, foundation.settings)
         _save(foundation.dsn, {option: value})
-    when = "at once" if option.live else "at the next start of the server"
+    when = "within two seconds" if option.live else "at the next start of the server"
     print(f"{option.name} = {shown(value)}, in effect {when}")
 
 

@@ -17,6 +17,7 @@ import psycopg2
 import psycopg2.errorcodes as codes
 from psycopg2.extras import NamedTupleCursor
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionClosed
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -159,6 +160,9 @@ class Database:
                 # txpostgres says it in this word.
                 log.warn("{name}: cancelled after the time limit", name=name)
                 raise Unavailable("the database takes too long") from None
+            except ConnectionClosed:
+                # txpostgres's word for a connection that `stop` has closed under a statement.
+                raise Unavailable("the server is stopping") from None
             except psycopg2.Error as error:
                 if is_passing(error):
                     self._note_lost(name, error)
@@ -172,6 +176,8 @@ class Database:
     async def _once(self, name: str, begin: str, work: Callable[[Transaction], Awaitable[T]]) -> T:
         connection = await self._take()
         try:
+            if self._stopped:
+                raise Unavailable("the server is stopping")
             if connection.pollable() is None or connection.closed:
                 await self._connect(connection)
             cursor = connection.cursor()
@@ -234,7 +240,9 @@ class Database:
         if self._stopped:
             _close(connection)
         elif self._waiting:
-            self._waiting.popleft().callback(connection)
+            # In a turn of its own: while PostgreSQL is away each fails at once and hands on to the
+            # next, deeper than the stack if that were one call.
+            self._reactor.callLater(0, self._waiting.popleft().callback, connection)
             return
         else:
             self._idle.append(connection)

@@ -1,7 +1,7 @@
 """Presentation contexts: what santepacs takes as SCP (PS3.4 annexes A, B, C, K).
 
-Explicit VR Little Endian comes first, because pynetdicom chooses by our order: it says each VR,
-and what comes in it can go out again unchanged to nearly everybody.
+Of the transfer syntaxes in a context the caller's first that we know is taken: it knows best how
+its objects are encoded, or how it wants them, and pynetdicom would go by our order instead.
 """
 
 from collections.abc import Iterable
@@ -32,13 +32,12 @@ RETRIEVE = (PATIENT_ROOT_MOVE, PATIENT_ROOT_GET, STUDY_ROOT_MOVE, STUDY_ROOT_GET
 PATIENT_ROOT = (PATIENT_ROOT_FIND, PATIENT_ROOT_MOVE, PATIENT_ROOT_GET)
 
 NATIVE = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN)
-_STORED = (*NATIVE, *(uid for uid in STORAGE_TRANSFER_SYNTAXES if uid not in NATIVE))
 # "... Storage" by name, yet nothing that a storage SCP keeps.
 _NO_OBJECTS = ("Media Storage Directory Storage",)
 
 
 @cache
-def storage_classes() -> tuple[str, ...]:
+def storage_classes() -> frozenset[str]:
     """Every storage SOP class of the standard, retired ones too: old archives hold them."""
     current = {str(context.abstract_syntax) for context in AllStoragePresentationContexts}
     named = {
@@ -50,13 +49,18 @@ def storage_classes() -> tuple[str, ...]:
         and "Stored Print" not in name
         and name not in _NO_OBJECTS
     }
-    return tuple(sorted(current | named))
+    return frozenset(current | named)
 
 
 def supported(
-    *, store: bool, query: bool, retrieve: bool, worklist: bool
+    proposed: Iterable[PresentationContext],
+    *,
+    store: bool,
+    query: bool,
+    retrieve: bool,
+    worklist: bool,
 ) -> list[PresentationContext]:
-    """The contexts for a caller with these permissions; Verification always."""
+    """The contexts for a caller with these permissions who proposes these; Verification always."""
     contexts = [_context(VERIFICATION)]
     if query:
         contexts += [_context(uid) for uid in QUERY]
@@ -65,20 +69,40 @@ def supported(
     if retrieve:
         contexts += [_context(uid) for uid in RETRIEVE]
     if store or retrieve:
-        # With C-GET the caller is the storage SCP: either role may be asked for.
-        contexts += [_storage_context(uid) for uid in storage_classes()]
+        contexts += [
+            _storage_context(uid, syntaxes)
+            for uid, syntaxes in _preferences(proposed).items()
+            if uid in storage_classes() and syntaxes
+        ]
     return contexts
 
 
-# Only read by the negotiation, so associations share them.
+def _preferences(proposed: Iterable[PresentationContext]) -> dict[str, list[str]]:
+    """The transfer syntaxes of storage proposed for each abstract syntax, in the caller's order.
+
+    Where several contexts name one abstract syntax, their orders are woven into one.
+    """
+    preferences: dict[str, list[str]] = {}
+    for context in proposed:
+        known = [str(uid) for uid in context.transfer_syntax if uid in STORAGE_TRANSFER_SYNTAXES]
+        woven = preferences.setdefault(str(context.abstract_syntax), [])
+        for position, syntax in enumerate(known):
+            if syntax in woven:
+                continue
+            later = [woven.index(other) for other in known[position:] if other in woven]
+            woven.insert(min(later, default=len(woven)), syntax)
+    return preferences
+
+
+# Only read by the negotiation, so associations share it.
 @cache
 def _context(uid: str) -> PresentationContext:
     return build_context(uid, list(NATIVE))
 
 
-@cache
-def _storage_context(uid: str) -> PresentationContext:
-    context = build_context(uid, list(_STORED))
+def _storage_context(uid: str, syntaxes: list[str]) -> PresentationContext:
+    context = build_context(uid, syntaxes)
+    # With C-GET the caller is the storage SCP: either role may be asked for.
     context.scu_role = context.scp_role = True
     return context
 

@@ -29,10 +29,14 @@ from santepacs.dicom.spool import Spool
 from santepacs.dicom.upper import UpperAssociation
 from santepacs.errors import Unavailable
 from santepacs.host.names import HostNames
+from santepacs.logs import one_line
+from santepacs.model.addresses import plain_address
 
 log = Logger()
 
 UNASSOCIATED = 100  # connections beyond the associations that may be asking for one
+UNASSOCIATED_OF_ADDRESS = 50  # of these from one address: beyond, the longest there must go
+STRANGERS = 10  # associations at once of callers who may only verify
 QUIET = 1.0  # seconds without work after which a stopping server ends an association
 _LAST_WORDS = 3.0  # seconds for associations to end once they are told to
 
@@ -57,7 +61,7 @@ class DicomServer:
 
     def start(self, listener: socket.socket) -> None:
         """Serve the callers of `listener`, which is this server's from now on."""
-        _configure_pynetdicom(self._settings.dicom.debug)
+        _configure_pynetdicom()
         self._listener = listener
         # Blocking, so not the reactor's: a thread that does nothing but accept.
         threading.Thread(
@@ -111,9 +115,14 @@ class DicomServer:
 
     def _begin(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
         dicom = self._settings.dicom
-        if len(self._running()) >= dicom.maximum_associations + UNASSOCIATED:
+        _speak(dicom.debug)
+        running = self._running()
+        if len(running) >= dicom.maximum_associations + UNASSOCIATED:
             connection.close()
             return
+        crowd = [each for each in running if each.is_idle_caller(address[0])]
+        if len(crowd) >= UNASSOCIATED_OF_ADDRESS:
+            crowd[0].end()
         ae = AE(dicom.ae_title)
         ae.acse_timeout = dicom.association_timeout
         ae.dimse_timeout = dicom.service_timeout
@@ -123,11 +132,31 @@ class DicomServer:
         )
         with self._lock:
             self._associations[association] = Session(association)
-        association.start()
+        try:
+            association.start()
+        except RuntimeError:  # no more threads
+            self._ended(association)
+            raise
 
     def _ended(self, association: UpperAssociation) -> None:
         with self._lock:
-            self._associations.pop(association, None)
+            session = self._associations.pop(association, None)
+        if session is not None and session.summary():
+            log.info(
+                "{title} from {address}: {summary} in {seconds:.1f} s",
+                title=one_line(session.caller.ae_title),
+                address=session.caller.address,
+                summary=session.summary(),
+                seconds=time.monotonic() - session.began,
+            )
+
+    def _strangers(self) -> int:
+        with self._lock:
+            associations = list(self._associations.items())
+        return sum(
+            bool(session.caller.reason) and association.is_established
+            for association, session in associations
+        )
 
     def _session(self, association: UpperAssociation) -> Session:
         with self._lock:
@@ -178,19 +207,49 @@ class DicomServer:
         """Result, source and reason of a rejection (PS3.8 table 9-21), or None to accept."""
         proposal: Any = association.requestor.primitive
         where: Any = association.requestor.address_info
-        if proposal.called_ae_title.strip() not in self._titles:
+        calling, called = proposal.calling_ae_title.strip(), proposal.called_ae_title.strip()
+        if called not in self._titles:
+            reason = f"it calls {one_line(called, 16)}, which is not this server's AE title"
+            self._admission.note(Caller(calling, plain_address(where.address), reason=reason))
             return (1, 1, 7)
         if self.counts()[1] >= self._settings.dicom.maximum_associations or self._stopping:
             return (2, 3, 2)
-        caller = self._admission.caller(proposal.calling_ae_title.strip(), where.address)
+        caller = self._admission.caller(calling, where.address)
         if caller.reason:
             self._admission.note(caller)
             proposed = proposal.presentation_context_definition_list
             if all(context.abstract_syntax != VERIFICATION for context in proposed):
                 return (1, 1, 3)
+            if self._strangers() >= STRANGERS:
+                return (2, 3, 2)
+        else:
+            self._note_denied(caller, proposal.presentation_context_definition_list)
         self._session(association).caller = caller
-        association.acceptor.supported_contexts = _contexts_for(caller)
+        association.acceptor.supported_contexts = contexts.supported(
+            proposal.presentation_context_definition_list,
+            store=caller.may_store,
+            query=caller.may_query,
+            retrieve=caller.may_retrieve,
+            worklist=caller.may_worklist,
+        )
         return None
+
+    def _note_denied(self, caller: Caller, proposed: list[PresentationContext]) -> None:
+        """Say in the log why a listed peer gets fewer contexts than it proposed."""
+        asked = {str(context.abstract_syntax) for context in proposed}
+        services = (
+            ("query", caller.may_query, contexts.QUERY),
+            ("retrieve", caller.may_retrieve, contexts.RETRIEVE),
+            ("ask for the worklist", caller.may_worklist, (MODALITY_WORKLIST_FIND,)),
+        )
+        for service, allowed, uids in services:
+            if not allowed and asked.intersection(uids):
+                log.warn(
+                    "{title} from {address} may not {service}",
+                    title=one_line(caller.ae_title),
+                    address=caller.address,
+                    service=service,
+                )
 
     def _negotiate(self, event: Any) -> dict[str, bytes]:
         """Agree to relational queries and retrieval, and to combined date and time (C.5.1.1)."""
@@ -202,15 +261,6 @@ class DicomServer:
                     agreed[position : position + 1] = asked[position : position + 1]
                 session.negotiated[str(uid)] = bytes(agreed)
         return session.negotiated
-
-
-def _contexts_for(caller: Caller) -> list[PresentationContext]:
-    return contexts.supported(
-        store=caller.may_store,
-        query=caller.may_query,
-        retrieve=caller.may_retrieve,
-        worklist=caller.may_worklist,
-    )
 
 
 def _find(
@@ -237,15 +287,19 @@ class _ToOurLog(logging.Handler):
         log.debug("pynetdicom: {message}", message=record.getMessage())
 
 
-def _configure_pynetdicom(debug: bool) -> None:
-    """pynetdicom's switches, for the process: quiet, and never the content of anything."""
+def _configure_pynetdicom() -> None:
+    """pynetdicom's switches, for the process: never the content of anything in a log."""
     _config.LOG_REQUEST_IDENTIFIERS = False
     _config.LOG_RESPONSE_IDENTIFIERS = False
+    sending.use_file_sending()
+    # pydicom warns of impossible values by quoting them, and those may be a patient's.
+    warnings.filterwarnings("ignore", module=r"pydicom\b")
+
+
+def _speak(debug: bool) -> None:
+    """Let pynetdicom tell what goes on (`dicom.debug`), or keep it quiet."""
     _config.LOG_HANDLER_LEVEL = "standard" if debug else "none"
     logger = logging.getLogger("pynetdicom")
     if debug and not any(isinstance(handler, _ToOurLog) for handler in logger.handlers):
         logger.addHandler(_ToOurLog())
     logger.setLevel(logging.DEBUG if debug else logging.CRITICAL)
-    sending.use_file_sending()
-    # pydicom warns of impossible values by quoting them, and those may be a patient's.
-    warnings.filterwarnings("ignore", module=r"pydicom\b")

@@ -69,6 +69,7 @@ def respond(
         if not isinstance(error, SantepacsError):
             log.error("a query failed: {fault}", fault=description(error))
         final = status.of_query(error)
+        session.note_refusal("query", final, error)
         response.ErrorComment = status.comment(error) or None
     response.Identifier = None
     response.Status = final

@@ -127,7 +127,9 @@ class Retrieval:
             if not isinstance(error, SantepacsError):
                 log.error("a retrieval failed: {fault}", fault=description(error))
             final = status.of_query(error)
+            self._session.note_refusal("retrieval", final, error)
             self._response.ErrorComment = status.comment(error) or None
+        self._session.done["sent"] += self._progress.completed + self._progress.warning
         self._answer(final)
 
     def pending(self) -> None:

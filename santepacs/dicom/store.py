@@ -50,9 +50,11 @@ def serve(
     response.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
     try:
         response.Status = _store(resources, session, request, context)
+        session.done["stored"] += 1
     except Exception as error:  # noqa: BLE001 - every object gets an answer
         if not isinstance(error, SantepacsError):
             log.error("an object could not be stored: {fault}", fault=description(error))
+        session.done["refused"] += 1
         response.Status = status.of_store(error)
         response.ErrorComment = status.comment(error) or None
         log.info(

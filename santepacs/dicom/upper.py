@@ -187,6 +187,11 @@ class UpperAssociation(Association):
         receiving = self.dimse.message is not None or not self.dimse.msg_queue.empty()
         return not (self._busy or receiving) and time.monotonic() - self._quiet_since > seconds
 
+    def is_idle_caller(self, address: str) -> bool:
+        """Whether this is a connection from `address` that has not become an association yet."""
+        caller: Any = self.requestor.address_info
+        return caller.address == address and not (self.is_established or self._kill)
+
     def end(self) -> None:
         """Abort without waiting for the peer; from any thread."""
         self.abort(block=False)

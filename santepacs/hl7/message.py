@@ -15,7 +15,9 @@ from santepacs.hl7.refusal import Refusal
 
 MAXIMUM_SEGMENTS = 10_000
 MAXIMUM_FIELDS = 100_000
+MAXIMUM_LINES = 300_000  # a wrapped document of 16 MB in an OBX has 200,000
 MAXIMUM_MESSAGES = 1_000
+MAXIMUM_VALUE = 64 * 1024  # characters of a value that are decoded; no record field holds more
 
 _LINES = re.compile(r"[\r\n]+")
 _HEADER = re.compile(rb"(?:^|(?<=[\r\n]))[ \t]*MSH(?=[^A-Za-z0-9\s])")
@@ -50,21 +52,34 @@ class Segment:
 class Segments:
     """Segments in order, of a message or of one order in it, and the values in them."""
 
-    def __init__(self, segments: Sequence[Segment], delimiters: Delimiters, codec: str) -> None:
+    def __init__(
+        self,
+        segments: Sequence[Segment],
+        delimiters: Delimiters,
+        codec: str,
+        before: "Segments | None" = None,
+    ) -> None:
+        """`before`: what stands before `segments` and belongs to them, such as the patient."""
         self.segments = segments
         self.delimiters = delimiters
         self.codec = codec
+        self._before = before
+        # A message may hold thousands of orders, and each is asked for dozens of values.
+        self._first: dict[str, Segment] = {}
+        for segment in segments:
+            self._first.setdefault(segment.name, segment)
 
     def __iter__(self) -> Iterator[Segment]:
         return iter(self.segments)
 
     def first(self, name: str) -> Segment | None:
         """The first segment of that name."""
-        return next((segment for segment in self.segments if segment.name == name), None)
+        found = self._before.first(name) if self._before else None
+        return found or self._first.get(name)
 
-    def only(self, segments: Sequence[Segment]) -> "Segments":
+    def only(self, segments: Sequence[Segment], before: "Segments | None" = None) -> "Segments":
         """Some of these segments, read the same way."""
-        return Segments(segments, self.delimiters, self.codec)
+        return Segments(segments, self.delimiters, self.codec, before)
 
     def value(
         self,
@@ -76,7 +91,8 @@ class Segments:
     ) -> str:
         """A decoded value of the first such segment; empty when any part of the way is absent.
 
-        Numbers count from 1; 0 means all of it, delimiters included.
+        Numbers count from 1; 0 means all of it, delimiters included. What is longer than
+        `MAXIMUM_VALUE` is cut.
         """
         found = self.first(segment)
         text = found.field(field) if found else ""
@@ -89,7 +105,7 @@ class Segments:
                 (subcomponent, self.delimiters.subcomponent),
             ):
                 text = _part(text, delimiter, number)
-        return unescape(text, self.delimiters, self.codec)
+        return unescape(text[:MAXIMUM_VALUE], self.delimiters, self.codec)
 
 
 class Message(Segments):
@@ -109,7 +125,10 @@ class Message(Segments):
 
     def _split(self, text: str, separator: str) -> list[Segment]:
         lines: list[list[str]] = []
-        for line in _LINES.split(text):
+        given = _LINES.split(text)
+        if len(given) > MAXIMUM_LINES:
+            raise Refusal("207", "", f"more than {MAXIMUM_LINES} lines")
+        for line in given:
             if not line or line.isspace():
                 continue
             stripped = line.lstrip()

@@ -50,21 +50,21 @@ def check_type(message: Message) -> None:
 
 def _orders(message: Message) -> Iterator[Segments]:
     shared: list[Segment] = []
+    orders: list[list[Segment]] = []
     order: list[Segment] = []
     for segment in message:
         names = {known.name for known in order} if segment.name in ("ORC", "OBR") else set()
         if segment.name == "ORC" or (segment.name == "OBR" and (not order or "OBR" in names)):
-            if order:
-                yield message.only(shared + order)
             # A further OBR under one ORC is a further step of the same order.
             common = [known for known in order if known.name == "ORC"]
             order = [*common, segment] if segment.name == "OBR" else [segment]
+            orders.append(order)
         elif order:
             order.append(segment)
         else:
             shared.append(segment)
-    if order:
-        yield message.only(shared + order)
+    before = message.only(shared)
+    return (message.only(order, before) for order in orders)
 
 
 def _command(
@@ -122,5 +122,8 @@ def _check(order: Segments, record: WorklistRecord, action: Action, number: int)
     orders = (record.placer_order_number, record.filler_order_number, record.accession_number)
     if not any(orders):
         raise Refusal("101", f"ORC^{number}^2", "no order number")
+    if action is not Action.MOVE and order.first("OBR") is None:
+        # Nothing says what is ordered: made-up defaults would reach the scanner as facts.
+        raise Refusal("100", f"OBR^{number}", "no OBR segment")
     if action is not Action.MOVE and not record.patient_name:
         raise Refusal("101", "PID^1^5", "no patient name")

@@ -93,13 +93,21 @@ class Receiver:
             warnings.append("lines that begin no segment were joined to the one before")
         if message.charset.doubtful:
             warnings.append(f"the text is not {message.charset.declared or 'UTF-8'}")
+        log.info(
+            "HL7 {type} {control_id} from {source}: accepted{warnings}",
+            type=one_line(arrival.message_type),
+            control_id=one_line(arrival.control_id, 40),
+            source=arrival.source,
+            warnings="".join(f"; {warning}" for warning in warnings),
+        )
         return None, "; ".join(warnings)
 
     async def _keep_refused(self, arrival: Arrival, refusal: Refusal) -> None:
         """Keep a refused message for the log; that it cannot be kept changes no answer."""
         log.info(
-            "HL7 {type} from {source}: {code} {location} {reason}",
+            "HL7 {type} {control_id} from {source}: {code} {location} {reason}",
             type=one_line(arrival.message_type),
+            control_id=one_line(arrival.control_id, 40),
             source=arrival.source,
             code=refusal.acknowledgement_code,
             location=refusal.location,

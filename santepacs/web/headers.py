@@ -11,10 +11,11 @@ COMMON = {
     b"X-Content-Type-Options": b"nosniff",
     b"X-Frame-Options": b"DENY",
     b"Referrer-Policy": b"no-referrer",
-    b"Cross-Origin-Opener-Policy": b"same-origin",
     b"Cross-Origin-Resource-Policy": b"same-origin",
     b"Permissions-Policy": b"camera=(), microphone=(), geolocation=(), payment=()",
     b"X-Robots-Tag": b"noindex, nofollow",
     b"Cache-Control": b"no-store",
 }
+# Browsers know these with https alone, and complain otherwise.
+CROSS_ORIGIN_OPENER_POLICY = b"same-origin"
 STRICT_TRANSPORT_SECURITY = b"max-age=31536000; includeSubDomains"

@@ -12,6 +12,8 @@ from santepacs.db import browse, studies
 from santepacs.db.browse import PAGE, PatientHit
 from santepacs.db.database import Database, Transaction
 from santepacs.db.studies import PatientRow, SeriesRow, StudyRow
+from santepacs.host.listening import first_address
+from santepacs.model.addresses import is_loopback
 from santepacs.model.uids import is_valid_uid
 from santepacs.settings import Settings
 from santepacs.web.downloads import Downloads, entries_of
@@ -105,7 +107,7 @@ class PortalPages:
         link = ""
         if may(request.account, Permission.SHARE):
             token = self._archive.token(study.study_instance_uid, study.token_version)
-            link = f"{request.asked.base(self._settings.web.server_name)}/token?{token}"
+            link = f"{request.asked.base(self._link_name(request))}/token?{token}"
         return self._renderer.page(
             request,
             "portal/study.html",
@@ -113,8 +115,20 @@ class PortalPages:
             patient=patient,
             series=series,
             link=link,
-            link_is_local=not outer_name(self._settings.web, request.asked),
+            link_is_local=not self._link_name(request),
         )
+
+    def _link_name(self, request: Request) -> str:
+        """The name or address in links that leave the house; empty when nobody outside has one.
+
+        Who opened the portal as localhost still gives away links that lead here.
+        """
+        web = self._settings.web
+        name = outer_name(web, request.asked)
+        if name or is_loopback(web.bind):
+            return name
+        own = first_address()
+        return "" if is_loopback(own) or own == "localhost" else own
 
     @page("/download/patient/<key>.zip", Permission.USER)
     async def patient_zip(self, request: Request, key: str) -> bytes | None:

@@ -10,7 +10,7 @@ from twisted.web.http import datetimeToString
 
 from santepacs.db.accounts import AccountRow
 from santepacs.errors import Malformed
-from santepacs.web.headers import COMMON, STRICT_TRANSPORT_SECURITY
+from santepacs.web.headers import COMMON, CROSS_ORIGIN_OPENER_POLICY, STRICT_TRANSPORT_SECURITY
 from santepacs.web.hosts import Asked
 from santepacs.web.refusals import length_required, too_large
 
@@ -108,6 +108,7 @@ class Request(server.Request):
                 self.setHeader(b"Connection", b"close")
             if self.secure:
                 self.setHeader(b"Strict-Transport-Security", STRICT_TRANSPORT_SECURITY)
+                self.setHeader(b"Cross-Origin-Opener-Policy", CROSS_ORIGIN_OPENER_POLICY)
         super().write(data)
 
     def connectionLost(self, reason: Failure) -> None:

@@ -5,6 +5,7 @@ the guard asks for permission, the handler answers. Every error comes back here 
 that says what happened and what to do.
 """
 
+import re
 import secrets
 from contextlib import suppress
 from typing import Any
@@ -22,7 +23,7 @@ from santepacs.access.setup import Setup
 from santepacs.archive.archive import Archive
 from santepacs.db.database import Database
 from santepacs.errors import SantepacsError
-from santepacs.logs import one_line
+from santepacs.logs import one_line, token_hint
 from santepacs.settings import Settings
 from santepacs.threads import Threads
 from santepacs.web.auth import AuthPages
@@ -52,6 +53,9 @@ log = Logger()
 
 MAXIMUM_CONNECTIONS = 1000
 METHODS = (b"GET", b"HEAD", b"POST")
+# A mistyped link has its token or set-up secret in the path (`/token%3F...`); a UID has dots, and
+# no more than 39 digits between them.
+_SECRET = re.compile(r"[A-Za-z0-9_-]{40,}")
 
 
 class WebServer:
@@ -211,6 +215,10 @@ class WebServer:
         return body
 
 
+def _hint(secret: re.Match[str]) -> str:
+    return token_hint(secret[0])
+
+
 def is_modern(request: Request) -> bool:
     """Whether the request is of a version that must name a host (RFC 9112 3.2)."""
     return bool(request.clientproto == b"HTTP/1.1")
@@ -219,6 +227,7 @@ def is_modern(request: Request) -> bool:
 class Site(server.Site):
     """The factory of connections."""
 
+    noisy = False
     requestFactory = Request
     protocol = Channel  # type: ignore[assignment]  # Twisted declares its own proxy of one
     reactor: Any
@@ -258,7 +267,7 @@ class Site(server.Site):
             outcome=outcome,
             client=request.asked.client,
             method=one_line(request.method.decode("latin-1"), 20),
-            path=one_line(request.path.decode("latin-1"), 150),
+            path=one_line(_SECRET.sub(_hint, request.path.decode("latin-1")), 150),
             status=request.code,
             bytes=request.sentLength,
             milliseconds=round(1000 * (self.reactor.seconds() - request.began)),

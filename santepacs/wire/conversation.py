@@ -84,7 +84,8 @@ class Conversation(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Keep the bytes; wake the conversation, or read no more until it asks."""
         self._splitter.feed(data)
-        if self._waiting is None:
+        # Who sends and never reads would else fill the memory, and be waited for ever.
+        if self._waiting is None or self._choked:
             self._transport.pauseProducing()
         else:
             self._wake()

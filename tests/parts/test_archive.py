@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from santepacs.db import studies
@@ -85,6 +87,35 @@ def test_the_same_object_in_another_transfer_syntax_is_success(site, syntax):
     assert kept.transfer_syntax_uid == "1.2.840.10008.1.2.1"
     assert len([n for n in files_below(site.directory.objects) if n.endswith(".dcm")]) == 1
     assert files_below(site.directory.aside) == []
+
+
+@pytest.mark.parametrize("conflict", ["aside", "refuse"])
+def test_many_senders_of_it_in_another_transfer_syntax_have_success(site, conflict):
+    site.settings.dicom = replace(site.settings.dicom, conflict=conflict)
+    site.store(ct())
+    other = encoded(ct(transfer_syntax=ImplicitVRLittleEndian))
+    with ThreadPoolExecutor(8) as senders:
+        outcomes = set(senders.map(lambda _: site.store(other), range(80)))
+    assert outcomes == {Outcome.SAME}
+    assert files_below(site.directory.aside) == files_below(site.directory.incoming) == []
+    assert len(list(site.directory.objects.rglob("*.dcm"))) == 1
+
+
+@pytest.mark.parametrize("name", ["CT_small.dcm", "examples_jpeg2k.dcm", "liver_1frame.dcm"])
+def test_the_same_object_encoded_anew_in_its_transfer_syntax_is_success(site, name):
+    """Toolkits drop padding and write sequences with lengths, or with delimiters."""
+    assert site.store(bundled(name)) is Outcome.STORED
+    again = dcmread(get_testdata_file(name))
+    again.pop(0xFFFCFFFC, None)
+    again.add_new(0x00080000, "UL", 1)
+    for element in again:
+        if element.VR == "SQ":
+            element.is_undefined_length = not element.is_undefined_length
+    data = encoded(again)
+    assert data[128:] != bundled(name)[128:]
+    assert site.store(data) is Outcome.SAME
+    again.PatientID = "somebody else"
+    assert site.store(again) is Outcome.ASIDE
 
 
 def test_another_object_under_the_same_uid_is_kept_aside(site):
@@ -182,6 +213,16 @@ def test_without_the_database_nothing_is_success_and_a_repeat_mends_it(
     assert stored_objects(site) == []
     assert site.store(ct()) is Outcome.STORED
     assert len(stored_objects(site)) == 1
+
+
+def test_what_another_sender_has_linked_is_made_durable_too(site, monkeypatch):
+    """He may not have synced the folder yet; he may have been killed before he could."""
+    site.store(ct())
+    synced = []
+    monkeypatch.setattr("santepacs.archive.files.sync_folder", synced.append)
+    assert site.store(ct()) is Outcome.SAME
+    (found,) = stored_objects(site)
+    assert synced == [site.files.path(STUDY, found.digest).parent]
 
 
 def test_twenty_senders_of_one_object_make_one_object(site):

@@ -776,7 +776,7 @@ def test_one_setting_is_its_bare_value(site):
 
 def test_a_saved_setting_counts(site):
     live = site.run("settings", "set", "hl7.token_rate", "90")
-    assert live.output == "hl7.token_rate = 90, in effect at once\n"
+    assert live.output == "hl7.token_rate = 90, in effect within two seconds\n"
     later = site.run("settings", "set", "dicom.port", "4242")
     assert later.output == "dicom.port = 4242, in effect at the next start of the server\n"
     assert site.run("settings", "get", "hl7.token_rate").output == "90\n"

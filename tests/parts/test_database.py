@@ -3,7 +3,8 @@
 import traceback
 
 import pytest
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.task import deferLater
 
 from santepacs.db.database import Database, StatementFailed
 from santepacs.errors import Unavailable
@@ -112,6 +113,41 @@ def test_a_connection_lost_in_the_middle_is_unavailable(reactor_thread, database
     with pytest.raises(Unavailable):
         reactor_thread.run(database.transaction, "suicide", suicide)
     assert reactor_thread.run(database.transaction, "read", count_facts) == 0
+
+
+def test_many_that_wait_when_postgresql_goes_all_fail_and_no_connection_is_lost(
+    reactor_thread, database, tmp_path
+):
+    """One handed its connection to the next within its own call: deeper than the stack."""
+
+    dsn = database._dsn
+
+    async def suicide(tx):
+        await tx.fetch_one("SELECT pg_sleep(0.2)")
+        database._dsn = f"host={tmp_path} dbname=x"
+        await tx.fetch_one("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    async def all_at_once():
+        waiting = [database.transaction("suicide", suicide) for _ in range(1500)]
+        outcomes = await DeferredList(waiting, consumeErrors=True)
+        return {type(outcome.value) for _, outcome in outcomes}
+
+    assert reactor_thread.run(all_at_once) == {Unavailable}
+    database._dsn = dsn
+    assert reactor_thread.run(database.transaction, "read", count_facts) == 0
+    assert not database._busy
+
+
+def test_who_works_while_it_stops_is_told(reactor_thread, database):
+    async def stopped():
+        async def slow(tx):
+            deferLater(reactor_thread.reactor, 0.1, database.stop)
+            await tx.fetch_one("SELECT pg_sleep(10)")
+
+        await database.transaction("slow", slow)
+
+    with pytest.raises(Unavailable):
+        reactor_thread.run(stopped)
 
 
 def test_a_database_that_is_not_there_is_unavailable(reactor_thread, tmp_path):

@@ -210,6 +210,28 @@ def test_connections_that_never_associate_keep_nobody_out(start):
     eventually(lambda: site.server.counts() == (0, 0))
 
 
+def test_connections_of_one_address_make_room_for_its_next_one(start, monkeypatch):
+    monkeypatch.setattr("santepacs.dicom.entity.UNASSOCIATED_OF_ADDRESS", 3)
+    site = start()
+    idle = [Raw(site.port) for _ in range(3)]
+    eventually(lambda: site.server.counts()[0] == 3)
+    with site.association(VERIFICATION) as association:
+        assert association.send_c_echo().Status == 0x0000
+        assert ends(idle[0])
+        eventually(lambda: site.server.counts() == (3, 1))
+
+
+def test_strangers_cannot_take_every_association(start, monkeypatch):
+    monkeypatch.setattr("santepacs.dicom.entity.STRANGERS", 1)
+    site = start(trust_loopback=False)
+    site.ask(peers.add, Peer("TESTER", "127.0.0.1", 104))
+    stranger = site.association(VERIFICATION, title="STRANGER")
+    another = site.association(VERIFICATION, title="ANOTHER")
+    with stranger, another as refused, site.association(VERIFICATION) as association:
+        assert rejection(refused) == (2, 3, 2)
+        assert association.is_established
+
+
 # --- the upper layer ------------------------------------------------------------------------------
 
 

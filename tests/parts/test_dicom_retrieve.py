@@ -401,7 +401,7 @@ def test_a_compressed_object_that_is_not_accepted_is_a_failed_one(site):
 
 
 def test_what_is_proposed_fits_in_one_association():
-    classes = contexts.storage_classes()
+    classes = sorted(contexts.storage_classes())
     few = contexts.to_send([(CT, JPEGBaseline8Bit), (CT, ExplicitVRLittleEndian)])
     assert [(c.abstract_syntax, c.transfer_syntax) for c in few] == [
         (CT, [JPEGBaseline8Bit]),

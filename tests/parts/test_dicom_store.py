@@ -1,7 +1,13 @@
 """C-STORE: what is said to be stored is stored, and what is not acceptable is refused."""
 
 import pytest
-from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+)
 from pynetdicom import build_context
 
 from santepacs.db import studies
@@ -81,16 +87,23 @@ def test_every_uncompressed_syntax_is_taken(site, syntax):
     assert stored(site) == {UID: dataset_bytes(encoded(image))}
 
 
-def test_explicit_little_endian_is_chosen_when_there_is_a_choice(site):
-    context = build_context(CT, [ImplicitVRLittleEndian, *NATIVE])
-    with site.association(context) as association:
-        (accepted,) = association.accepted_contexts
-    assert accepted.transfer_syntax == [NATIVE[0]]
+@pytest.mark.parametrize("first", [ImplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1])
+def test_of_several_transfer_syntaxes_the_caller_s_first_is_taken(site, first):
+    """It knows how its objects are encoded: another choice would have it convert them."""
+    contexts = [
+        build_context(CT, [ExplicitVRLittleEndian]),
+        build_context(CT, [first, *NATIVE]),
+        build_context(CT, ["1.2.3.4.5", first]),
+    ]
+    with site.association(*contexts) as association:
+        accepted = [context.transfer_syntax for context in association.accepted_contexts]
+    assert accepted == [[ExplicitVRLittleEndian], [first], [first]]
 
 
 def test_every_standard_storage_class_is_taken(site):
-    for start in range(0, len(storage_classes()), 128):
-        with site.association(*storage_classes()[start : start + 128]) as association:
+    classes = sorted(storage_classes())
+    for start in range(0, len(classes), 128):
+        with site.association(*classes[start : start + 128]) as association:
             assert association.rejected_contexts == []
 
 

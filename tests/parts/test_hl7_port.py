@@ -463,6 +463,19 @@ class ConversationTests(SynchronousTestCase):
         self.assertTrue(wire.aborted)
         self.assertEqual(len(self.handled), 1)
 
+    def test_a_peer_that_only_sends_fills_no_memory_and_is_given_up(self):
+        wire = self.connect()
+        self.results = [result := Deferred()]
+        wire.protocol.dataReceived(mllp_block(b"MSH|1"))
+        wire.producer.pauseProducing()
+        result.callback(b"x")
+        self.assertEqual(wire.producerState, "producing")
+        for _ in range(31):
+            wire.protocol.dataReceived(b"x")
+            self.assertEqual(wire.producerState, "paused")
+            self.clock.advance(1)
+        self.assertTrue(wire.aborted)
+
     def test_a_peer_that_reads_again_is_served_on(self):
         wire = self.connect()
         self.results = [result := Deferred()]

@@ -710,6 +710,15 @@ def test_v8_no_password_cookie_token_or_name_is_in_the_log(web, log_lines):
         assert secret not in text
 
 
+@pytest.mark.parametrize("path", ["/token%3F{}", "/token/{}", "/token/zip%3F{}", "/setup%3F{}"])
+def test_v8_a_secret_in_a_mistyped_address_is_not_in_the_log(web, log_lines, path):
+    secret = "Q7x_" * 11
+    web.browser().get(path.format(secret))
+    text = "\n".join(log_lines)
+    assert "..." in text
+    assert secret not in text
+
+
 def test_an_error_of_ours_has_a_number_that_is_in_the_log(web, log_lines, monkeypatch):
     browser = web.logged_in()
 

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from santepacs.hl7.message import MAXIMUM_SEGMENTS, parse, split_messages
+from santepacs.hl7.orders import commands
 from santepacs.hl7.refusal import Refusal
+from santepacs.worklist.mapping import DEFAULT
 
 MSH = "MSH|^~\\&|HIS|WARD|PACS|RAD|20260102030405||ORM^O01^ORM_O01|77|P|2.5.1"
 CORPUS = Path(__file__).parents[3] / "shared" / "data" / "hl7"
@@ -222,6 +224,25 @@ def test_a_frame_without_header_is_one_message():
 def test_too_many_messages_in_a_frame_are_refused():
     with pytest.raises(Refusal):
         split_messages(b"MSH|^~\\&\r" * 1001)
+
+
+def test_thousands_of_orders_are_read_in_linear_time():
+    """70 kB kept the whole server waiting for twelve seconds."""
+    shared, ordered = "NTE|1\r" * 4900, "ORC|NW|A\r" * 4900
+    message = parse(f"{MSH}\rPID|1||ID7||Doe^Jane\r{shared}{ordered}".encode())
+    began = time.process_time()
+    assert len(commands(message, DEFAULT)) == 4900
+    assert time.process_time() - began < 4
+
+
+def test_too_many_lines_are_refused():
+    with pytest.raises(Refusal):
+        parse(f"{MSH}\rNTE|1||".encode() + b"x\n" * 300_001)
+
+
+def test_only_the_beginning_of_a_huge_value_is_decoded():
+    message = parse(f"{MSH}\rPID|1||".encode() + rb"\F" * 100_000 + b"\\\r")
+    assert len(message.value("PID", 3)) <= 64 * 1024
 
 
 def test_two_wide_messages_do_not_merge():

@@ -4,6 +4,7 @@ import http.client
 import re
 import socket
 import urllib.parse
+from contextlib import suppress
 from http.cookies import SimpleCookie
 
 TIMEOUT = 20
@@ -46,6 +47,32 @@ def mllp(port, message, host="127.0.0.1"):
             assert piece, f"closed after {answer!r}"
             answer += piece
     return answer.removeprefix(b"\x0b").removesuffix(b"\x1c\r")
+
+
+def exchange(port, data):
+    """Send bytes and no more; everything that comes back."""
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT) as connection:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        return received(connection)
+
+
+def until_closed(port, data, source="127.0.0.1"):
+    """Send bytes; what comes back until the server closes the connection by itself."""
+    address = ("127.0.0.1", port)
+    with socket.create_connection(address, TIMEOUT, source_address=(source, 0)) as connection:
+        with suppress(ConnectionError):
+            connection.sendall(data)
+        return received(connection)
+
+
+def received(connection):
+    """Everything that comes to the end of the connection."""
+    answer = b""
+    with suppress(ConnectionError):
+        while piece := connection.recv(65536):
+            answer += piece
+    return answer
 
 
 def token_request(port, identifier, host="127.0.0.1", quiet=0.3):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import threading
@@ -55,6 +56,12 @@ def test_no_password_is_ever_default(data):
     with running_server(data, environment={"SANTEPACS_ADMIN_PASSWORD": ""}) as server:
         for password in ("admin", "password", "santepacs", ""):
             assert Browser(server.web_port).log_in("admin", password).status != 303
+
+
+def test_a_first_password_that_is_guessed_first_is_one_line(data):
+    server = Server(data, environment={"SANTEPACS_ADMIN_PASSWORD": "password123"})
+    assert "SANTEPACS_ADMIN_PASSWORD" in refused(server)
+    assert "password123" not in server.output
 
 
 def test_the_first_administrator_from_the_environment(data):
@@ -191,6 +198,21 @@ def test_stopping_ends_everything(data):
     for port in (server.dicom_port, server.hl7_port, server.web_port):
         with pytest.raises(OSError):
             socket.create_connection(("127.0.0.1", port), 1)
+
+
+def test_sigterm_in_the_middle_of_the_start_leaves_no_postgresql(data):
+    with running_server(data):
+        pass
+    log = data / "log/postgres.log"
+    before = log.stat().st_size
+    server = Server(data)
+    server.launch()
+    while log.stat().st_size == before:
+        time.sleep(0.001)
+    server.process.terminate()
+    assert server.wait() in (*ENDED, 128 + signal.SIGTERM)
+    assert not (data / "postgres/cluster/postmaster.pid").exists()
+    assert "Traceback" not in server.output
 
 
 def test_what_was_there_is_there_after_a_restart(data):
