@@ -13,6 +13,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+MAXIMUM_COMPARED = 256_000_000  # bytes
 _PIXELS = 0x7FE00010
 # Group lengths aside: photometric interpretation, planar configuration, extended offset tables,
 # trailing padding.
@@ -20,7 +21,12 @@ _ENCODING = {0x00280004, 0x00280006, 0x7FE00001, 0x7FE00002, 0xFFFCFFFC}
 
 
 def same_object(one: Path, other: Path) -> bool:
-    """Compare two stored files (proven complete before, so their nesting is bounded)."""
+    """Compare two files (proven complete before, so their nesting is bounded).
+
+    What is too large to be held in memory twice is not shown to be the same.
+    """
+    if max(one.stat().st_size, other.stat().st_size) > MAXIMUM_COMPARED:
+        return False
     try:
         first, second = dcmread(one), dcmread(other)
         return _attributes(first) == _attributes(second) and _same_pixels(first, second)

@@ -22,14 +22,13 @@ from santepacs.dicom import contexts, query, retrieve, sending, store, upper, wo
 from santepacs.dicom.admission import Admission, Caller, own_titles
 from santepacs.dicom.client import Client
 from santepacs.dicom.contexts import MODALITY_WORKLIST_FIND, VERIFICATION
-from santepacs.dicom.faults import description
 from santepacs.dicom.resources import Resources
 from santepacs.dicom.session import COMBINED, RELATIONAL, Session
 from santepacs.dicom.spool import Spool
 from santepacs.dicom.upper import UpperAssociation
 from santepacs.errors import Unavailable
 from santepacs.host.names import HostNames
-from santepacs.logs import one_line
+from santepacs.logs import fault, one_line
 from santepacs.model.addresses import plain_address
 
 log = Logger()
@@ -110,7 +109,7 @@ class DicomServer:
             try:
                 self._begin(connection, address)
             except Exception as error:  # noqa: BLE001 - one bad connection must not end them all
-                log.error("a connection could not be served: {fault}", fault=description(error))
+                log.error("a connection could not be served: {fault}", fault=fault(error))
                 connection.close()
 
     def _begin(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
@@ -198,7 +197,7 @@ class DicomServer:
         except Unavailable:
             refusal = (2, 3, 1)  # transient: temporary congestion
         except Exception as error:  # noqa: BLE001 - pynetdicom would go on and accept
-            log.error("an association could not be decided: {fault}", fault=description(error))
+            log.error("an association could not be decided: {fault}", fault=fault(error))
             refusal = (2, 3, 1)
         if refusal is not None:
             upper.reject(association, *refusal)

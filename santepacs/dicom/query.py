@@ -14,12 +14,12 @@ from santepacs.db.search import Level, Match, Value
 from santepacs.dicom import identifier, status
 from santepacs.dicom.contexts import PATIENT_ROOT
 from santepacs.dicom.elements import Element, Encoding, character_set, encode
-from santepacs.dicom.faults import description
 from santepacs.dicom.identifier import Identifier
 from santepacs.dicom.resources import Resources
 from santepacs.dicom.session import COMBINED, RELATIONAL, Session
 from santepacs.dicom.status import Status
 from santepacs.errors import Forbidden, Malformed, SantepacsError, Unavailable
+from santepacs.logs import fault
 from santepacs.model.matching import Criterion, criteria
 
 log = Logger()
@@ -67,7 +67,7 @@ def respond(
         final = _send_pending(resources, session, request, response, context, answers())
     except Exception as error:  # noqa: BLE001 - every query gets an answer
         if not isinstance(error, SantepacsError):
-            log.error("a query failed: {fault}", fault=description(error))
+            log.error("a query failed: {fault}", fault=fault(error))
         final = status.of_query(error)
         session.note_refusal("query", final, error)
         response.ErrorComment = status.comment(error) or None

@@ -21,13 +21,13 @@ from santepacs.dicom import identifier, sending, status
 from santepacs.dicom.client import Client
 from santepacs.dicom.contexts import to_send
 from santepacs.dicom.elements import Element, Encoding, encode
-from santepacs.dicom.faults import description
 from santepacs.dicom.query import UNIQUE_KEYS, check_keys
 from santepacs.dicom.resources import Resources
 from santepacs.dicom.session import RELATIONAL, Session
 from santepacs.dicom.status import Status
 from santepacs.dicom.upper import UpperAssociation
 from santepacs.errors import Forbidden, Malformed, NotFound, SantepacsError, Unavailable
+from santepacs.logs import fault
 from santepacs.model.matching import Criterion, OneOf
 from santepacs.model.peers import Peer
 
@@ -125,7 +125,7 @@ class Retrieval:
             final = self._retrieve(way)
         except Exception as error:  # noqa: BLE001 - every request gets an answer
             if not isinstance(error, SantepacsError):
-                log.error("a retrieval failed: {fault}", fault=description(error))
+                log.error("a retrieval failed: {fault}", fault=fault(error))
             final = status.of_query(error)
             self._session.note_refusal("retrieval", final, error)
             self._response.ErrorComment = status.comment(error) or None

@@ -9,13 +9,12 @@ from twisted.logger import Logger
 from santepacs.dicom import status
 from santepacs.dicom.contexts import storage_classes
 from santepacs.dicom.elements import part_10_header
-from santepacs.dicom.faults import description
 from santepacs.dicom.resources import Resources
 from santepacs.dicom.session import Session
 from santepacs.dicom.spool import Spool
 from santepacs.dicom.status import Status
 from santepacs.errors import Conflict, Forbidden, Malformed, SantepacsError, Unavailable
-from santepacs.logs import one_line
+from santepacs.logs import fault, one_line
 from santepacs.model.uids import is_valid_uid
 
 log = Logger()
@@ -53,7 +52,7 @@ def serve(
         session.done["stored"] += 1
     except Exception as error:  # noqa: BLE001 - every object gets an answer
         if not isinstance(error, SantepacsError):
-            log.error("an object could not be stored: {fault}", fault=description(error))
+            log.error("an object could not be stored: {fault}", fault=fault(error))
         session.done["refused"] += 1
         response.Status = status.of_store(error)
         response.ErrorComment = status.comment(error) or None

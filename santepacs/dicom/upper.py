@@ -32,9 +32,9 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation
 from twisted.logger import Logger
 
-from santepacs.dicom.faults import description
 from santepacs.dicom.spool import Spool
 from santepacs.dicom.transport import Provider, Socket
+from santepacs.logs import fault
 
 log = Logger()
 
@@ -167,7 +167,7 @@ class UpperAssociation(Association):
         try:
             service(self, msg, context)
         except Exception as error:  # noqa: BLE001 - services answer; this is our own mistake
-            log.error("a DICOM service failed: {fault}", fault=description(error))
+            log.error("a DICOM service failed: {fault}", fault=fault(error))
             self.abort()
         finally:
             self.dimse.cancel_req = {}

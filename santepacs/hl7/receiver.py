@@ -14,7 +14,7 @@ from santepacs.hl7 import orders
 from santepacs.hl7.acknowledgement import Sender, acknowledge, refuse_unreadable
 from santepacs.hl7.message import Message, parse, split_messages
 from santepacs.hl7.refusal import Refusal
-from santepacs.logs import one_line
+from santepacs.logs import fault, one_line
 from santepacs.model.order import Arrival
 from santepacs.settings import Settings
 from santepacs.wire.framing import mllp_block
@@ -85,8 +85,12 @@ class Receiver:
             outcome = await self._worklist.accept(arrival, commands)
         except SantepacsError as error:
             return _refusal(error), ""
-        except Exception:  # noqa: BLE001 - a sender without an answer stands still
-            log.failure("an HL7 message from {source} failed", source=arrival.source)
+        except Exception as error:  # noqa: BLE001 - a sender without an answer stands still
+            log.error(
+                "an HL7 message from {source} failed: {fault}",
+                source=arrival.source,
+                fault=fault(error),
+            )
             return Refusal("207", "", "internal error; the message was not processed"), ""
         warnings = list(outcome.warnings)
         if message.continued:
@@ -119,8 +123,12 @@ class Receiver:
             )
         except Unavailable:
             log.warn("a refused HL7 message from {source} was not kept", source=arrival.source)
-        except Exception:  # noqa: BLE001 - the sender gets its answer whatever happens here
-            log.failure("a refused HL7 message from {source} was not kept", source=arrival.source)
+        except Exception as error:  # noqa: BLE001 - the sender gets its answer all the same
+            log.error(
+                "a refused HL7 message from {source} was not kept: {fault}",
+                source=arrival.source,
+                fault=fault(error),
+            )
 
     def _answer(self, message: Message, refusal: Refusal | None, warning: str = "") -> bytes | None:
         if not self._settings.hl7.send_acknowledgement:

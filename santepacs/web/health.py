@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from santepacs.access.permissions import Permission
 from santepacs.db.database import Database, Transaction
 from santepacs.errors import SantepacsError, Unavailable
+from santepacs.logs import fault
 from santepacs.settings import Settings
 from santepacs.threads import Threads
 from santepacs.web.request import Request
@@ -75,8 +76,8 @@ async def _outcome(check: Check) -> str:
         await check()
     except SantepacsError as error:
         return str(error)
-    except Exception:  # noqa: BLE001 - a monitor must hear of every kind of failure
-        log.failure("a health check failed")
+    except Exception as error:  # noqa: BLE001 - a monitor must hear of every kind of failure
+        log.error("a health check failed: {fault}", fault=fault(error))
         return "failed; see the log"
     return "ok"
 

@@ -23,7 +23,7 @@ from santepacs.access.setup import Setup
 from santepacs.archive.archive import Archive
 from santepacs.db.database import Database
 from santepacs.errors import SantepacsError
-from santepacs.logs import one_line, token_hint
+from santepacs.logs import fault, one_line, token_hint
 from santepacs.settings import Settings
 from santepacs.threads import Threads
 from santepacs.web.auth import AuthPages
@@ -173,8 +173,10 @@ class WebServer:
     async def _failed(self, request: Request, failure: Failure) -> bytes:
         """The page for an error that a route ended with; a begun answer is cut off instead."""
         if request.startedWriting:
-            log.failure(
-                "{reference} broke off an answer", failure=failure, reference=request.reference
+            log.error(
+                "{reference} broke off an answer: {fault}",
+                reference=request.reference,
+                fault=fault(failure.value),
             )
             request.loseConnection()
             return b""
@@ -189,7 +191,9 @@ class WebServer:
         error = failure.value
         refused = None if error is None else refusal(error)
         if refused is None:
-            log.failure("{reference} failed", failure=failure, reference=request.reference)
+            log.error(
+                "{reference} failed: {fault}", reference=request.reference, fault=fault(error)
+            )
             return Refused(
                 500,
                 "Something went wrong here",

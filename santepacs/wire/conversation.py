@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from santepacs.errors import SantepacsError
+from santepacs.logs import fault
 from santepacs.model.addresses import plain_address
 from santepacs.wire.framing import Frame, FrameSplitter, FramingError, Kind
 
@@ -240,7 +241,11 @@ class Conversation(Protocol):
             waiting.errback(_Expired(meaning))
 
     def _failed(self, failure: Failure) -> None:
-        log.failure("a conversation with {source} failed", failure, source=self._source)
+        log.error(
+            "a conversation with {source} failed: {fault}",
+            source=self._source,
+            fault=fault(failure.value),
+        )
         self._transport.abortConnection()
 
     @property

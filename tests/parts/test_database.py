@@ -53,7 +53,10 @@ def test_the_commit_waits_for_a_coroutine(reactor_thread, database):
     assert reactor_thread.run(database.transaction, "read", count_facts) == 1
 
 
-def test_a_caller_who_leaves_does_not_cancel_the_transaction(reactor_thread, database):
+def test_a_caller_who_leaves_does_not_cancel_the_transaction(reactor_thread, database_dsn):
+    # With one connection the next transaction begins after this one has ended.
+    database = Database(reactor_thread.reactor, database_dsn.runtime, connections=1)
+    reactor_thread.run(database.start)
     began, finished = Deferred(), Deferred()
 
     async def work(tx):
@@ -72,6 +75,7 @@ def test_a_caller_who_leaves_does_not_cancel_the_transaction(reactor_thread, dat
 
     reactor_thread.run(leave)
     assert reactor_thread.run(database.transaction, "read", count_facts) == 1
+    reactor_thread.run(database.stop)
 
 
 @pytest.mark.parametrize("code", ["40001", "40P01"])

@@ -11,7 +11,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransportWithDisconnection
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.logger import capturedLogs, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
@@ -489,9 +489,12 @@ class ConversationTests(SynchronousTestCase):
         self.results = [failed := Deferred()]
         wire = self.connect()
         wire.protocol.dataReceived(mllp_block(b"MSH|1"))
-        failed.errback(ZeroDivisionError())
+        with capturedLogs() as events:
+            failed.errback(ZeroDivisionError("Doe^Jane"))
         self.assertFalse(wire.connected)
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        (line,) = [formatEvent(event) for event in events if "log_namespace" in event]
+        self.assertIn("ZeroDivisionError", line)
+        self.assertNotIn("Doe", line)
 
     def test_a_handler_may_close(self):
         self.results = [refused := Deferred()]

@@ -3,8 +3,8 @@
 import pytest
 
 from santepacs.dicom import status
-from santepacs.dicom.faults import description
 from santepacs.errors import Conflict, Forbidden, Malformed, NotFound, Unavailable
+from santepacs.logs import fault
 from santepacs.model.study import Outcome
 
 
@@ -64,6 +64,6 @@ def test_an_unexpected_error_is_described_by_its_place_and_never_by_its_message(
     try:
         raise RuntimeError("Doe^Jane")
     except RuntimeError as error:
-        described = description(error)
+        described = fault(error)
     assert described.startswith("RuntimeError at test_status.py:")
     assert "Jane" not in described
