@@ -167,11 +167,13 @@ def test_every_field_has_a_label_and_every_button_a_name(open_page, web):
 def test_the_way_from_log_in_to_the_link_by_keyboard_alone(open_page, web):
     page = open_page()
     page.goto("/login")
+    page.wait_for_function("document.activeElement.name == 'username'")
     page.keyboard.type("admin")
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")
     page.wait_for_url("**/search")
+    page.wait_for_function("document.activeElement.id == 'q'")
     page.keyboard.type("doe")
     page.keyboard.press("Enter")
     page.wait_for_url("**/search?q=doe*")

@@ -86,6 +86,7 @@ def downloaded(download, tmp_path):
 def test_log_in_search_open_and_download(page, server, tmp_path):
     log_in(page, server)
     assert fits(page)
+    page.wait_for_function("document.activeElement.id == 'q'")
     page.keyboard.type("compressed")
     page.keyboard.press("Enter")
     page.get_by_role("link", name="CompressedSamples, CT1").first.click()
