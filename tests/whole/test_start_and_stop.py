@@ -137,6 +137,40 @@ def test_the_background_start_fails_as_loudly(data):
     assert "web.port" in ended.stderr
 
 
+def test_it_runs_in_the_background_too(data):
+    """twistd's own way: what was opened before must survive two forks."""
+    server, folder = Server(data), data.parent
+    pid_file, log_file = folder / "twistd.pid", folder / "twistd.log"
+    files = ["--pidfile", pid_file, "--logfile", log_file]
+    started = subprocess.run(
+        [BIN / "twistd", *files, "santepacs", *server.arguments()],
+        capture_output=True,
+        text=True,
+        cwd="/",
+        timeout=90,
+        check=False,
+    )
+    assert started.returncode == 0, started.stderr
+    pid = int(pid_file.read_text())
+    try:
+        wait_until(server.healthy)
+        assert (data / "lock").read_text() == f"server {pid}\n"
+        assert b"MSA|AA" in mllp(server.hl7_port, order())
+        assert "another santepacs server" in refused(Server(data))
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: not pid_file.exists())
+    assert "stopped" in log_file.read_text()
+    assert not (data / "postgres/cluster/postmaster.pid").exists()
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_a_second_server_on_the_same_data_is_refused(data):
     with running_server(data) as first:
         complaint = refused(Server(data))
