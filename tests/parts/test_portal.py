@@ -74,7 +74,7 @@ PEOPLE = [
                                   "Yamada, Tarou · 山田, 太郎 · やまだ, たろう"]),
         ("date_to=2026-11-01", ["Doe, Jane"]), ("accession_number=B", ["Müller, Jörg"]),
         ("institution=mary", ["Müller, Jörg"]) , ("institution=general+hosp", ["Doe, Jane"]),
-        ("referring_physician=greg", ["Doe, Jane"]), ("referring_physician=house", ["Doe, Jane"]),
+        ("referring_physician=rich", ["Doe, Jane"]), ("referring_physician=roe", ["Doe, Jane"]),
         ("modality=mg", ["O'Neil, Mary Jane"]), ("name=doe&modality=MR", []),
         ("q=jane&modality=MG", ["O'Neil, Mary Jane"]),
     ],
