@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -22,13 +23,28 @@ ENDED = (0, -signal.SIGTERM)
 ADMIN_PASSWORD = "correct horse battery"
 
 
+# Below what the system gives out by itself, so that no other test's connection takes one of them.
+PORTS = range(12_000, 32_000)
+_reserved = []
+
+
 def free_ports(count):
-    """Ports that nothing listens on at this moment."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
+    """Ports that nothing listens on, reserved among the processes that run tests."""
+    return [_free_port() for _ in range(count)]
+
+
+def _free_port():
+    while True:
+        port = random.SystemRandom().choice(PORTS)
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0santepacs test port {port}")  # a name without a file: one has it
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            claim.close()
+            continue
+        _reserved.append(claim)
+        return port
 
 
 class Server:
@@ -95,6 +111,9 @@ class Server:
         raise AssertionError(f"the server does not serve:\n{self.output}")
 
     def healthy(self):
+        """Whether it is this server that answers, ready to serve."""
+        if f":{self.web_port}/" not in self.output:
+            return False
         try:
             with urllib.request.urlopen(f"{self.url}/health", timeout=2) as answer:
                 return json.load(answer) is not None
