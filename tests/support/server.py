@@ -105,15 +105,12 @@ class Server:
             if self.process.poll() is not None:
                 self._reader.join(5)
                 raise AssertionError(f"the server ended:\n{self.output}")
-            if self.healthy():
+            if f":{self.web_port}/" in self.output and self.healthy():
                 return self
             time.sleep(0.05)
         raise AssertionError(f"the server does not serve:\n{self.output}")
 
     def healthy(self):
-        """Whether it is this server that answers, ready to serve."""
-        if f":{self.web_port}/" not in self.output:
-            return False
         try:
             with urllib.request.urlopen(f"{self.url}/health", timeout=2) as answer:
                 return json.load(answer) is not None
