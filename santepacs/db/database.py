@@ -9,6 +9,7 @@ The only place that knows txpostgres, so that it can be replaced here. What it m
 - Serialization failures and deadlocks are retried, so `work` must be repeatable.
 """
 
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -57,24 +58,31 @@ class StatementFailed(Exception):
 class Transaction:
     """What `work` gets: statements inside one transaction. Not to be kept after it."""
 
-    def __init__(self, cursor: txpostgres.Cursor) -> None:
+    def __init__(self, cursor: txpostgres.Cursor, statements: float = math.inf) -> None:
         self._cursor = cursor
+        self._statements_left = statements
+
+    async def _run(self, sql: str, parameters: tuple[Any, ...]) -> None:
+        self._statements_left -= 1
+        if self._statements_left < 0:
+            raise RuntimeError("a second statement where one was announced")
+        await self._cursor.execute(sql, parameters or None)
 
     async def execute(self, sql: str, *parameters: Any) -> int:
         """Run one statement; returns the number of rows it touched."""
-        await self._cursor.execute(sql, parameters or None)
+        await self._run(sql, parameters)
         count: int = self._cursor.rowcount
         return count
 
     async def fetch_all(self, sql: str, *parameters: Any) -> list[Any]:
         """All rows of a query, as named tuples. The query bounds how many there can be."""
-        await self._cursor.execute(sql, parameters or None)
+        await self._run(sql, parameters)
         rows: list[Any] = self._cursor.fetchall()
         return rows
 
     async def fetch_one(self, sql: str, *parameters: Any) -> Any | None:
         """The first row of a query, or None."""
-        await self._cursor.execute(sql, parameters or None)
+        await self._run(sql, parameters)
         return self._cursor.fetchone()
 
 
@@ -138,23 +146,27 @@ class Database:
         work: Callable[[Transaction], Awaitable[T]],
         *,
         read_only: bool = False,
+        single: bool = False,
     ) -> "Deferred[T]":
         """Run `work` in one transaction and commit it; all of it happened, or nothing.
+
+        What is `read_only` needs no transaction around it (each statement sees the newest rows
+        either way), and what is a `single` statement commits by itself: one round trip, not three.
 
         `name` says in the log what it was for. `work` may run more than once. Raises Unavailable
         when PostgreSQL is away or overloaded (then a commit may or may not have happened: writes
         are repeatable), StatementFailed when it refuses a statement, else what `work` raises.
         """
-        begin = "BEGIN READ ONLY" if read_only else "BEGIN"
-        return _shielded(name, Deferred.fromCoroutine(self._retried(name, begin, work)))
+        statements = math.inf if read_only else 1 if single else None
+        return _shielded(name, Deferred.fromCoroutine(self._retried(name, statements, work)))
 
     async def _retried(
-        self, name: str, begin: str, work: Callable[[Transaction], Awaitable[T]]
+        self, name: str, statements: float | None, work: Callable[[Transaction], Awaitable[T]]
     ) -> T:
         attempt = 1
         while True:
             try:
-                return await self._once(name, begin, work)
+                return await self._once(statements, work)
             except CancelledError:
                 # Nobody can cancel from outside: PostgreSQL did, after statement_timeout, and
                 # txpostgres says it in this word.
@@ -173,7 +185,10 @@ class Database:
             await deferLater(self._reactor, 0.02 * attempt)
             attempt += 1
 
-    async def _once(self, name: str, begin: str, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def _once(
+        self, statements: float | None, work: Callable[[Transaction], Awaitable[T]]
+    ) -> T:
+        """Run `work`: so many statements that stand alone, or a transaction if that is None."""
         connection = await self._take()
         try:
             if self._stopped:
@@ -181,17 +196,29 @@ class Database:
             if connection.pollable() is None or connection.closed:
                 await self._connect(connection)
             cursor = connection.cursor()
-            await cursor.execute(begin)
-            try:
-                result = await work(Transaction(cursor))
-                await cursor.execute("COMMIT")
-            except BaseException:
-                await self._roll_back(connection, cursor)
-                raise
+            if statements is None:
+                result = await self._in_transaction(connection, cursor, work)
+            else:
+                result = await work(Transaction(cursor, statements))
             self._note_back()
             return result
         finally:
             self._give_back(connection)
+
+    async def _in_transaction(
+        self,
+        connection: _Connection,
+        cursor: txpostgres.Cursor,
+        work: Callable[[Transaction], Awaitable[T]],
+    ) -> T:
+        await cursor.execute("BEGIN")
+        try:
+            result = await work(Transaction(cursor))
+            await cursor.execute("COMMIT")
+        except BaseException:
+            await self._roll_back(connection, cursor)
+            raise
+        return result
 
     async def _connect(self, connection: _Connection) -> None:
         timer = self._reactor.callLater(self._connect_timeout, _close, connection)
@@ -201,7 +228,9 @@ class Database:
             await connection.cursor().execute(
                 "SELECT set_config('statement_timeout', %s, false),"
                 " set_config('timezone', 'UTC', false),"
-                " set_config('idle_in_transaction_session_timeout', '60s', false)",
+                " set_config('idle_in_transaction_session_timeout', '60s', false),"
+                # Room to sort the five thousand matches of a search (db/search.py).
+                " set_config('work_mem', '16MB', false)",
                 (str(milliseconds),),
             )
         except psycopg2.Error:

@@ -9,31 +9,42 @@ from typing import Any
 
 from santepacs.db.search_columns import COLUMNS, Column, Kind, Level
 from santepacs.errors import Malformed
+from santepacs.model import names
 from santepacs.model.matching import (
     Between,
     BetweenMoments,
     Criterion,
     Equals,
+    Fuzzy,
     Like,
     OneOf,
-    name_patterns,
 )
-from santepacs.model.names import trigrams
+from santepacs.model.names import asked_words
+from santepacs.model.patterns import name_patterns
+
+_TRIGRAMS = 12  # of a pattern that are looked up: enough to find it, and the rest is compared
 
 
-def where(level: Level, criteria: Sequence[Criterion]) -> tuple[str, list[Any]]:
+def where(
+    level: Level, criteria: Sequence[Criterion], *, trigrams: bool = True
+) -> tuple[str, list[Any]]:
     """`criteria` as an SQL condition with its parameters.
 
     Criteria on attributes that the level does not match are left out (PS3.4 C.2.2.2: optional
-    keys that are not supported). Raises Malformed for a value that its column cannot have.
+    keys that are not supported). Without `trigrams` their indexes are not used: to look at rows
+    one by one they are a burden. Raises Malformed for a value that its column cannot have.
     """
+    columns = COLUMNS[level]
     conditions = ["TRUE"]
     parameters: list[Any] = []
     for criterion in criteria:
-        sql, values = _condition(COLUMNS[level], criterion)
-        if sql:
-            conditions.append(sql)
-            parameters.extend(values)
+        for sql, values in (
+            _condition(columns, criterion),
+            _indexed(columns, criterion) if trigrams else _NOTHING,
+        ):
+            if sql:
+                conditions.append(sql)
+                parameters.extend(values)
     return " AND ".join(conditions), parameters
 
 
@@ -50,13 +61,15 @@ def _condition(columns: dict[str, Column], criterion: Criterion) -> _Sql:
         return _NOTHING
     if isinstance(criterion, Between):
         return _between(column.value, criterion.low, criterion.high)
+    if column.kind is Kind.NAME:
+        return _any_name(column, criterion)
+    if isinstance(criterion, Fuzzy):
+        return _NOTHING
     if column.kind is Kind.NUMBER:
         return _number(column.value, criterion)
     if column.kind is Kind.LIST:
         return _list(column.value, criterion)
-    if column.kind in (Kind.NAME, Kind.FOLDED_NAME):
-        return _any_name(column, criterion)
-    return _text(column.value, criterion)
+    return _text(column, criterion)
 
 
 def _between(value: str, low: str, high: str) -> _Sql:
@@ -78,12 +91,12 @@ def _moments(columns: dict[str, Column], criterion: BetweenMoments) -> _Sql:
     return f"{days} AND {moments}", bounds + more
 
 
-def _text(value: str, criterion: Equals | OneOf | Like) -> _Sql:
-    if isinstance(criterion, Like):
-        return f"{value} LIKE %s", [_like(criterion.pattern)]
+def _text(column: Column, criterion: Equals | OneOf | Like) -> _Sql:
     if isinstance(criterion, OneOf):
-        return f"{value} = ANY (%s)", [list(criterion.values)]
-    return f"{value} = %s", [criterion.value]
+        return f"{column.value} = ANY (%s)", [list(criterion.values)]
+    if isinstance(criterion, Equals):
+        return f"{column.value} = %s", [criterion.value]
+    return f"{column.value} LIKE %s", [_like(criterion.pattern)]
 
 
 def _number(value: str, criterion: Equals | OneOf | Like) -> _Sql:
@@ -103,70 +116,83 @@ def _list(value: str, criterion: Equals | OneOf | Like) -> _Sql:
     return f"{value} && %s::text[]", [list(wanted)]
 
 
-def _any_name(column: Column, criterion: Equals | OneOf | Like) -> _Sql:
+def _any_name(column: Column, criterion: Equals | OneOf | Like | Fuzzy) -> _Sql:
     wanted = criterion.values if isinstance(criterion, OneOf) else (_single(criterion),)
-    single = _name if column.kind is Kind.NAME else _folded_name
-    alternatives = [single(column.compared, one) for one in wanted]
-    conditions = " OR ".join(f"({sql})" for sql, _ in alternatives)
-    return f"({conditions})", [value for _, values in alternatives for value in values]
+    alternatives = [_name(column, one) for one in wanted]
+    if isinstance(criterion, Fuzzy):
+        alternatives.append(_words(column, criterion.pattern))
+    return _joined(" OR ", alternatives)
 
 
-def _single(criterion: Equals | OneOf | Like) -> str:
-    if isinstance(criterion, Like):
+def _single(criterion: Equals | OneOf | Like | Fuzzy) -> str:
+    if isinstance(criterion, Like | Fuzzy):
         return criterion.pattern
     return criterion.value if isinstance(criterion, Equals) else ""
 
 
-def _name(table: str, pattern: str) -> _Sql:
-    groups = [f"{table}.{group}" for group in ("alphabetic", "ideographic", "phonetic")]
+def _name(column: Column, pattern: str) -> _Sql:
     wanted = name_patterns(pattern)
     if len(wanted) == 1:
-        sql, parameters = _one_name(groups, wanted[0])
-    else:
-        placed = [
-            _one_name([group], patterns)
-            for group, patterns in zip(groups, wanted, strict=False)
-            if patterns
-        ]
-        if not placed:
-            return _NEVER
-        sql = " AND ".join(f"({one})" for one, _ in placed)
-        parameters = [value for _, values in placed for value in values]
-    runs = _inner_runs(wanted) if table == "s" else []
-    if runs:
-        return f"s.name_trigrams @> %s::text[] AND ({sql})", [runs, *parameters]
-    return sql, parameters
+        return _any_group(column.groups, wanted[0])
+    placed = [
+        _any_group([group], patterns)
+        for group, patterns in zip(column.groups, wanted, strict=False)
+        if patterns
+    ]
+    return _joined(" AND ", placed)
 
 
-def _folded_name(value: str, pattern: str) -> _Sql:
-    return _one_name([value], name_patterns(pattern)[0])
-
-
-def _one_name(groups: Sequence[str], patterns: Sequence[str]) -> _Sql:
+def _any_group(groups: Sequence[str], patterns: Sequence[str]) -> _Sql:
     """Any of `patterns` matches any of the columns `groups`."""
-    conditions, parameters = [], []
-    for pattern in patterns:
-        if not pattern.strip("*"):
-            conditions += [f"{group} <> ''" for group in groups]
-            continue
-        wild = "*" in pattern or "?" in pattern
-        for group in groups:
-            conditions.append(f"{group} LIKE %s" if wild else f"{group} = %s")
-            parameters.append(_like(pattern) if wild else pattern)
-    return (" OR ".join(conditions), parameters) if conditions else _NEVER
+    return _joined(" OR ", [_group(group, pattern) for pattern in patterns for group in groups])
 
 
-def _inner_runs(wanted: Sequence[Sequence[str]]) -> list[str]:
-    """Trigrams that any match has; only for a pattern that begins with a wildcard.
+def _group(group: str, pattern: str) -> _Sql:
+    # Only of what is not empty the indexes of the later groups know; PostgreSQL cannot conclude it.
+    if not pattern.strip("*"):
+        return f"{group} <> ''", []
+    if "*" in pattern or "?" in pattern:
+        return f"{group} LIKE %s AND {group} <> ''", [_like(pattern)]
+    return f"{group} = %s", [pattern]
 
-    Where a pattern begins with letters, the index of the column itself finds it.
+
+def _words(column: Column, pattern: str) -> _Sql:
+    """A name has each of the words that are asked for, in any order and script."""
+    asked = asked_words(pattern)
+    if not asked:
+        return _NEVER
+    lexemes = [
+        " | ".join(f"'{word[:-1]}':*" if word.endswith("*") else f"'{word}'" for word in spellings)
+        for spellings in asked
+    ]
+    return f"{column.words} @@ %s::tsquery", [" & ".join(f"({one})" for one in lexemes)]
+
+
+def _joined(operator: str, conditions: Sequence[_Sql]) -> _Sql:
+    if not conditions:
+        return _NEVER
+    sql = operator.join(f"({one})" for one, _ in conditions)
+    return f"({sql})", [value for _, values in conditions for value in values]
+
+
+def _indexed(columns: dict[str, Column], criterion: Criterion) -> _Sql:
+    """What the index of trigrams says of `criterion`: less than it asks for, but quickly.
+
+    Only where a pattern begins with a wildcard: others the index of the column itself finds.
     """
-    # The last alternative of a group is the one that asks for least.
-    least = [patterns[-1] for patterns in wanted if patterns]
-    if not any(pattern.startswith(("*", "?")) for pattern in least):
-        return []
-    runs = [run for pattern in least for run in re.split(r"[*?]", pattern) if len(run) >= 3]
-    return sorted({one for run in runs for one in trigrams(run)})
+    if not isinstance(criterion, Like) or criterion.attribute not in columns:
+        return _NOTHING
+    column = columns[criterion.attribute]
+    patterns = [criterion.pattern]
+    if column.kind is Kind.NAME:
+        # The last alternative of a group is the one that asks for least.
+        patterns = [group[-1] for group in name_patterns(criterion.pattern) if group]
+    if not column.trigrams or not any(pattern.startswith(("*", "?")) for pattern in patterns):
+        return _NOTHING
+    runs = [run for pattern in patterns for run in re.split(r"[*?]", pattern) if len(run) >= 3]
+    found = sorted({one for run in runs for one in names.trigrams(run)})
+    step = -(-len(found) // _TRIGRAMS)
+    return (f"{column.trigrams} @> %s::text[]", [found[::step]]) if found else _NOTHING
 
 
 def _like(pattern: str) -> str:

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from santepacs.db.database import Transaction
-from santepacs.model.names import fold, fold_person_name, trigrams
+from santepacs.model.names import fold, fold_person_name, trigrams, words
 from santepacs.model.study import ObjectRecord
 
 
@@ -34,24 +35,42 @@ class Entry:
     def row(self, position: int) -> dict[str, Any]:
         """The entry in the words of the SQL function ``store_objects``."""
         r = self.record
-        row = asdict(r) | asdict(self.file)
-        alphabetic, ideographic, phonetic = fold_person_name(r.patient_name)
-        names = "=".join(part for part in (alphabetic, ideographic, phonetic) if part)
+        row = {name: getattr(r, name) for name in _RECORD}
+        row |= {name: getattr(self.file, name) for name in _FILE}
+        row |= _name_columns(r.patient_name, r.referring_physician_name, r.institution_name)
         row |= {
             "position": position,
             "issuer": r.issuer_of_patient_id if r.patient_id else "",
             "lone_study_uid": "" if r.patient_id else r.study_instance_uid,
-            "alphabetic": alphabetic,
-            "ideographic": ideographic,
-            "phonetic": phonetic,
-            "name_trigrams": trigrams(names),
             "referring_physician": r.referring_physician_name,
-            "referring_folded": fold_person_name(r.referring_physician_name)[0],
-            "institution_folded": fold(r.institution_name),
             "token_version": self.token_version,
             "token_digest": self.token_digest.hex(),
         }
         return row
+
+
+_RECORD = tuple(field.name for field in fields(ObjectRecord))
+_FILE = tuple(field.name for field in fields(StoredFile))
+
+
+# The objects of a study come one after the other and say the same.
+@lru_cache(maxsize=512)
+def _name_columns(patient: str, referring: str, institution: str) -> dict[str, Any]:
+    """The columns in which names are looked for."""
+    alphabetic, ideographic, phonetic = fold_person_name(patient)
+    referring_folded, referring_ideographic, referring_phonetic = fold_person_name(referring)
+    return {
+        "alphabetic": alphabetic,
+        "ideographic": ideographic,
+        "phonetic": phonetic,
+        "name_trigrams": trigrams("=".join(filter(None, (alphabetic, ideographic, phonetic)))),
+        "name_words": words(patient),
+        "referring_folded": referring_folded,
+        "referring_ideographic": referring_ideographic,
+        "referring_phonetic": referring_phonetic,
+        "referring_words": words(referring),
+        "institution_folded": fold(institution),
+    }
 
 
 @dataclass(frozen=True, slots=True)

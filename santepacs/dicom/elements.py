@@ -1,4 +1,4 @@
-"""Encoding of flat data sets: file meta, answers to queries (PS3.5 chapter 7, PS3.10 7.1).
+"""Encoding of the elements of flat data sets, such as file meta (PS3.5 chapter 7, PS3.10 7.1).
 
 pydicom would do it too, but slowly, and warns of impossible values by printing them.
 """
@@ -36,48 +36,55 @@ class Encoding(NamedTuple):
     big_endian: bool
 
 
-def character_set(texts: Iterable[str]) -> str:
-    """The Specific Character Set that suffices for `texts`; empty for ASCII (PS3.3 C.12.1.1.2)."""
-    highest = "\0"
-    for text in texts:
-        if not text.isascii():
-            if any(c > "\xff" or "\x7f" <= c < "\xa0" for c in text):
-                return "ISO_IR 192"
-            highest = max(highest, max(text))
-    return "ISO_IR 100" if highest > "\x7f" else ""
+def is_ascii_only(vr: str) -> bool:
+    """Whether Specific Character Set has no say in values of this VR (PS3.5 6.1.2.3)."""
+    return vr in _ASCII_VRS
 
 
-def encode(elements: Iterable[Element], encoding: Encoding, charset: str = "") -> bytes:
-    """The data set of `elements`, which may come in any order."""
-    codec = {"": "ascii", "ISO_IR 100": "latin-1", "ISO_IR 192": "utf-8"}[charset]
+def length_format(vr: str, encoding: Encoding) -> str:
+    """How the length of a value of this VR is packed by `struct`."""
+    size = "L" if encoding.implicit or vr in _LONG_VRS else "H"
+    return (">" if encoding.big_endian else "<") + size
+
+
+def header(tag: int, vr: str, encoding: Encoding) -> bytes:
+    """An element up to the length of its value."""
+    group, element = tag >> 16, tag & 0xFFFF
+    start = struct.pack(">HH" if encoding.big_endian else "<HH", group, element)
+    if encoding.implicit:
+        return start
+    return start + vr.encode("ascii") + (bytes(2) if vr in _LONG_VRS else b"")
+
+
+def padded(value: bytes, vr: str) -> bytes:
+    """A value of even length."""
+    return value if len(value) % 2 == 0 else value + padding(vr)
+
+
+def padding(vr: str) -> bytes:
+    """What follows a value of odd length."""
+    return b"\0" if vr == "UI" else b" "
+
+
+def encode(elements: Iterable[Element], encoding: Encoding) -> bytes:
+    """The data set of `elements`, which may come in any order; their text is ASCII."""
     data_set = BytesIO()
-    for element in sorted(elements):
-        data_set.write(_element(element, encoding, codec))
+    for tag, vr, text in sorted(elements):
+        value = raw_numbers(text, vr, encoding) if vr in NUMBER_VRS else text.encode("ascii")
+        value = padded(value, vr)
+        data_set.write(header(tag, vr, encoding))
+        data_set.write(struct.pack(length_format(vr, encoding), len(value)) + value)
     return data_set.getvalue()
 
 
-def _element(element: Element, encoding: Encoding, codec: str) -> bytes:
+def raw_numbers(text: str, vr: str, encoding: Encoding) -> bytes:
+    """Numbers as text, joined by backslashes, in binary; nothing if one does not fit the VR."""
     order = ">" if encoding.big_endian else "<"
-    value = _value(element, order, codec)
-    tag = struct.pack(order + "HH", element.tag >> 16, element.tag & 0xFFFF)
-    if encoding.implicit:
-        return tag + struct.pack(order + "L", len(value)) + value
-    vr = element.vr.encode("ascii")
-    if element.vr in _LONG_VRS:
-        return tag + vr + bytes(2) + struct.pack(order + "L", len(value)) + value
-    return tag + vr + struct.pack(order + "H", len(value)) + value
-
-
-def _value(element: Element, order: str, codec: str) -> bytes:
-    if element.vr in _NUMBER_FORMATS:
-        numbers = [int(text) for text in element.text.split("\\") if text]
-        return struct.pack(f"{order}{len(numbers)}{_NUMBER_FORMATS[element.vr]}", *numbers)
-    if element.vr in BINARY_VRS:
+    values = [int(number) for number in text.split("\\") if number]
+    try:
+        return struct.pack(f"{order}{len(values)}{_NUMBER_FORMATS[vr]}", *values)
+    except struct.error:
         return b""
-    value = element.text.encode("ascii" if element.vr in _ASCII_VRS else codec, "replace")
-    if len(value) % 2:
-        value += b"\0" if element.vr == "UI" else b" "
-    return value
 
 
 def numbers(value: bytes, vr: str, big_endian: bool) -> str:

@@ -1,26 +1,26 @@
 """C-FIND of the Query/Retrieve service as SCP (PS3.4 C.4.1)."""
 
+import time
 from collections.abc import Callable, Iterator
-from io import BytesIO
-from typing import Any
 
-from pydicom.datadict import keyword_for_tag
-from pynetdicom.dimse_primitives import C_FIND
+from pydicom.datadict import tag_for_keyword
 from pynetdicom.presentation import PresentationContext
 from twisted.logger import Logger
 
 from santepacs.db import search
-from santepacs.db.search import Level, Match, Value
-from santepacs.dicom import identifier, status
+from santepacs.db.search import Level
+from santepacs.dicom import charsets, identifier, message, status
+from santepacs.dicom.answers import Answers
 from santepacs.dicom.contexts import PATIENT_ROOT
-from santepacs.dicom.elements import Element, Encoding, character_set, encode
 from santepacs.dicom.identifier import Identifier
+from santepacs.dicom.message import Request
+from santepacs.dicom.pages import Pages
 from santepacs.dicom.resources import Resources
-from santepacs.dicom.session import COMBINED, RELATIONAL, Session
+from santepacs.dicom.session import COMBINED, FUZZY, RELATIONAL, Session
 from santepacs.dicom.status import Status
 from santepacs.errors import Forbidden, Malformed, SantepacsError, Unavailable
 from santepacs.logs import fault
-from santepacs.model.matching import Criterion, criteria
+from santepacs.model.matching import criteria
 
 log = Logger()
 
@@ -30,13 +30,15 @@ UNIQUE_KEYS = {
     Level.SERIES: "SeriesInstanceUID",
     Level.IMAGE: "SOPInstanceUID",
 }
-_CHARACTER_SET = 0x00080005
+
+LOOK = 0.05  # seconds between two looks whether the peer cancelled or has gone
 _LEVEL = 0x00080052
 _RETRIEVE_AE_TITLE = 0x00080054
+_AVAILABILITY = 0x00080056
 
 
 def serve(
-    resources: Resources, session: Session, request: C_FIND, context: PresentationContext
+    resources: Resources, session: Session, request: Request, context: PresentationContext
 ) -> None:
     """Answer the query, match by match."""
 
@@ -51,7 +53,7 @@ def serve(
 def respond(
     resources: Resources,
     session: Session,
-    request: C_FIND,
+    request: Request,
     context: PresentationContext,
     answers: Callable[[], Iterator[bytes]],
 ) -> None:
@@ -60,57 +62,69 @@ def respond(
     Where `dicom.maximum_results` cuts the list, the final status is 0xA700, so that nobody takes
     an incomplete list for a complete one.
     """
-    response: Any = C_FIND()
-    response.MessageIDBeingRespondedTo = request.MessageID
-    response.AffectedSOPClassUID = request.AffectedSOPClassUID
+    comment = ""
     try:
-        final = _send_pending(resources, session, request, response, context, answers())
+        final = _send_pending(resources, session, request, context, answers())
     except Exception as error:  # noqa: BLE001 - every query gets an answer
         if not isinstance(error, SantepacsError):
             log.error("a query failed: {fault}", fault=fault(error))
         final = status.of_query(error)
         session.note_refusal("query", final, error)
-        response.ErrorComment = status.comment(error) or None
-    response.Identifier = None
-    response.Status = final
-    session.send(response, context)
+        session.done["failed"] += 1
+        comment = status.comment(error)
+    session.done["queries"] += 1
+    session.respond(request, context, final, comment=comment)
 
 
 def _send_pending(
     resources: Resources,
     session: Session,
-    request: C_FIND,
-    response: Any,
+    request: Request,
     context: PresentationContext,
     answers: Iterator[bytes],
 ) -> Status:
     maximum = resources.settings.dicom.maximum_results
+    command = message.response(request, Status.PENDING, data_set=True)
+    looked = time.monotonic()
     for number, answer in enumerate(answers):
-        if session.is_cancelled(request) or not session.is_open():
-            return Status.CANCELLED
         if maximum and number >= maximum:
             raise Unavailable(f"only the first {maximum} matches were sent")
-        response.Status = Status.PENDING
-        response.Identifier = BytesIO(answer)
-        session.send(response, context)
+        if time.monotonic() - looked > LOOK:
+            if session.is_cancelled(request) or not session.is_open():
+                return Status.CANCELLED
+            looked = time.monotonic()
+        session.respond_later(request, context, command, answer)
+        session.done["found"] += 1
     return Status.CANCELLED if session.is_cancelled(request) else Status.SUCCESS
 
 
 def _matches(
-    resources: Resources, session: Session, request: C_FIND, context: PresentationContext
+    resources: Resources, session: Session, request: Request, context: PresentationContext
 ) -> Iterator[bytes]:
-    query = identifier.read(request.Identifier, context)
+    query = identifier.read(request.data_set, context)
     level = query.query_level()
     model = str(context.abstract_syntax)
     check_keys(query, level, model, relational=session.agreed(model, RELATIONAL))
-    wanted = [attribute for attribute in query.keys if attribute in search.attributes(level)]
+    supported = {int(tag_for_keyword(name) or 0): name for name in search.attributes(level)}
+    tags = sorted(supported.keys() & query.asked.keys())
+    wanted = [supported[tag] for tag in tags]
     asked = criteria(
         (query.keys[attribute] for attribute in wanted),
         combined=session.agreed(model, COMBINED),
+        fuzzy=session.agreed(model, FUZZY),
     )
-    answer = _Answer(query, level, resources.settings.dicom.ae_title)
-    encoding = identifier.encoding_of(context)
-    return (answer.encoded(match, encoding) for match in _pages(resources, level, asked, wanted))
+    answers = Answers(
+        query.asked | {_LEVEL: "CS", _RETRIEVE_AE_TITLE: "AE"},
+        {
+            _LEVEL: level,
+            _RETRIEVE_AE_TITLE: resources.settings.dicom.ae_title,
+            _AVAILABILITY: "ONLINE",
+        },
+        tags,
+        identifier.encoding_of(context),
+        charsets.asked(query.character_set),
+    )
+    return map(answers.encoded, Pages(resources, level, asked, wanted))
 
 
 def check_keys(query: Identifier, level: Level, model: str, *, relational: bool) -> None:
@@ -127,47 +141,3 @@ def check_keys(query: Identifier, level: Level, model: str, *, relational: bool)
         value = query.text(UNIQUE_KEYS[above])
         if not value or any(c in value for c in "\\*?"):
             raise Malformed(f"a single {UNIQUE_KEYS[above]} is needed at level {level}")
-
-
-def _pages(
-    resources: Resources, level: Level, asked: list[Criterion], wanted: list[str]
-) -> Iterator[Match]:
-    after = None
-    while True:
-        page = resources.read("C-FIND", search.find, level, asked, wanted, after=after)
-        yield from page
-        if len(page) < search.PAGE:
-            return
-        after = page[-1].position
-
-
-class _Answer:
-    """Turns matches into identifiers that hold exactly what the query asked for."""
-
-    def __init__(self, query: Identifier, level: Level, ae_title: str) -> None:
-        self._asked = [
-            (element, keyword_for_tag(element.tag))
-            for element in query.elements
-            if element.tag != _RETRIEVE_AE_TITLE
-        ]
-        self._always = [
-            Element(_LEVEL, "CS", str(level)),
-            Element(_RETRIEVE_AE_TITLE, "AE", ae_title),
-        ]
-
-    def encoded(self, match: Match, encoding: Encoding) -> bytes:
-        values = {"InstanceAvailability": "ONLINE", **match.values}
-        elements = [
-            Element(element.tag, element.vr, _text(values.get(keyword)))
-            for element, keyword in self._asked
-        ]
-        charset = character_set(element.text for element in elements)
-        if charset:
-            elements.append(Element(_CHARACTER_SET, "CS", charset))
-        return encode([*elements, *self._always], encoding, charset)
-
-
-def _text(value: Value) -> str:
-    if value is None:
-        return ""
-    return "\\".join(value) if isinstance(value, tuple) else str(value)

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from santepacs.errors import Malformed
-from santepacs.model.names import fold_components, fold_person_name
+from santepacs.model.names import asked_words, fold_person_name
+from santepacs.model.patterns import glob, name_matches, words_match
 from santepacs.model.ranges import LAST_TIME, RANGED_VRS, bounds
 
 MAXIMUM_VALUE = 1024  # characters of one value
@@ -73,6 +74,14 @@ class Like:
 
 
 @dataclass(frozen=True, slots=True)
+class Fuzzy:
+    """What `Like` finds of a person's name, and its words in any order and script."""
+
+    attribute: str
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
 class Between:
     """Range matching: inclusive, as text; an empty bound is open."""
 
@@ -91,24 +100,36 @@ class BetweenMoments:
     high: str
 
 
-Criterion = Equals | OneOf | Like | Between | BetweenMoments
+Criterion = Equals | OneOf | Like | Fuzzy | Between | BetweenMoments
 
 
-def criteria(keys: Iterable[Key], *, combined: bool = False) -> list[Criterion]:
+def criteria(
+    keys: Iterable[Key], *, combined: bool = False, fuzzy: bool = False
+) -> list[Criterion]:
     """What `keys` ask for; a universal key (empty, or only ``*``) asks for nothing.
 
-    `combined`: a date range and a time range of one pair are one interval. Raises Malformed for a
-    value that is impossible for its VR, too long, or one of too many.
+    `combined`: a date range and a time range of one pair are one interval. `fuzzy`: names match in
+    any order and script. Raises Malformed for a value that is impossible for its VR, too long, or
+    one of too many.
     """
     found: dict[str, Criterion] = {}
     for key in keys:
         criterion = _criterion(key)
+        if fuzzy and isinstance(criterion, Like) and key.attribute in PERSON_NAMES:
+            criterion = _fuzzy(criterion)
         if criterion is not None:
             found[key.attribute] = criterion
     if combined:
         for date, time in DATE_AND_TIME.items():
             _combine(found, date, time)
     return list(found.values())
+
+
+def _fuzzy(criterion: Like) -> Like | Fuzzy:
+    """Words add nothing to a pattern that they cannot say."""
+    if not asked_words(criterion.pattern):
+        return criterion
+    return Fuzzy(criterion.attribute, criterion.pattern)
 
 
 def _criterion(key: Key) -> Criterion | None:
@@ -187,40 +208,6 @@ def _combine(found: dict[str, Criterion], date: str, time: str) -> None:
     found[date] = BetweenMoments(date, time, low, high)
 
 
-# --- person names ---------------------------------------------------------------------------------
-
-
-def name_patterns(pattern: str) -> list[list[str]]:
-    """The folded patterns of a person-name key, one list for each component group it names.
-
-    One list: any of its patterns may match any group of a name. Several: each non-empty list
-    must match the group in its own place. Trailing components may be absent, so ``DOE^*`` is
-    also ``DOE``.
-    """
-    return [_absent_components(fold_components(group)) for group in pattern.split("=")[:3]]
-
-
-def _absent_components(pattern: str) -> list[str]:
-    if not pattern.strip("*"):
-        return []
-    patterns = [pattern]
-    while pattern.endswith("^*") and len(patterns) <= 5:
-        pattern = pattern[:-2].rstrip("^")
-        if pattern:
-            patterns.append(pattern)
-    return patterns
-
-
-def _name_matches(pattern: str, name: str) -> bool:
-    wanted, groups = name_patterns(pattern), fold_person_name(name)
-    if len(wanted) == 1:
-        return any(group and glob(one, group) for one in wanted[0] for group in groups)
-    places = [(ones, group) for ones, group in zip(wanted, groups, strict=False) if ones]
-    return bool(places) and all(
-        group and any(glob(one, group) for one in ones) for ones, group in places
-    )
-
-
 # --- one truth ------------------------------------------------------------------------------------
 
 
@@ -235,12 +222,14 @@ def matches(criterion: Criterion, attributes: Mapping[str, str | Sequence[str]])
     return any(_value_matches(criterion, value) for value in several if value)
 
 
-def _value_matches(criterion: Equals | OneOf | Like | Between, value: str) -> bool:
+def _value_matches(criterion: Equals | OneOf | Like | Fuzzy | Between, value: str) -> bool:
     if isinstance(criterion, Between):
         return _within(value, criterion.low, criterion.high)
+    if isinstance(criterion, Fuzzy):
+        return name_matches(criterion.pattern, value) or words_match(criterion.pattern, value)
     is_name = criterion.attribute in PERSON_NAMES
     if isinstance(criterion, Like):
-        match = _name_matches if is_name else glob
+        match = name_matches if is_name else glob
         return match(criterion.pattern, value)
     wanted = criterion.values if isinstance(criterion, OneOf) else (criterion.value,)
     if is_name:
@@ -250,22 +239,3 @@ def _value_matches(criterion: Equals | OneOf | Like | Between, value: str) -> bo
 
 def _within(value: str, low: str, high: str) -> bool:
     return low <= value and (not high or value <= high)
-
-
-def glob(pattern: str, text: str) -> bool:
-    """Whether `text` matches `pattern` as a whole; time grows with the product of their lengths."""
-    p = t = 0
-    star, resume = -1, 0
-    while t < len(text):
-        if p < len(pattern) and pattern[p] == "*":
-            star, resume = p, t
-            p += 1
-        elif p < len(pattern) and pattern[p] in ("?", text[t]):
-            p += 1
-            t += 1
-        elif star >= 0:
-            resume += 1
-            p, t = star + 1, resume
-        else:
-            return False
-    return not pattern[p:].strip("*")

@@ -4,16 +4,28 @@ import time
 
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.uid import ImplicitVRLittleEndian
+from pynetdicom.dsutils import encode
 from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 
 from santepacs.db import orders
+from santepacs.db.search import Level, Page
+from santepacs.dicom.elements import Encoding
+from santepacs.dicom.pages import Pages
+from santepacs.dicom.query import FUZZY
+from santepacs.dicom.session import Session
+from santepacs.dicom.worklist import encoded
 from santepacs.model.order import WorklistRecord
 from support.archive import ct
 from support.dicom import (
     PATIENT_FIND,
     STUDY_FIND,
     WORKLIST,
+    Raw,
+    command,
+    eventually,
     identifier_of,
+    p_data,
     running_dicom,
 )
 from support.programs import run
@@ -167,6 +179,34 @@ def test_a_query_is_read_in_its_own_character_set(site, charset, name, asked):
     assert answer.StudyInstanceUID == "1.2.1"
 
 
+@pytest.mark.parametrize(
+    ("charset", "name", "said"),
+    [
+        ("ISO_IR 126", "Παπαδοπούλου^Μαρία", "ISO_IR 126"),
+        ("ISO_IR 126", "Müller^Jörg", "ISO_IR 192"),
+        ("GB18030", "Wang^XiaoDong=王^小东", "GB18030"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎", ["", "ISO 2022 IR 87"]),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동", ["", "ISO 2022 IR 149"]),
+    ],
+)
+def test_the_answer_is_in_the_character_set_of_the_query(site, charset, name, said):
+    add(site, 1, PatientName=name, SpecificCharacterSet="ISO_IR 192")
+    (answer,), _ = site.find(
+        level="STUDY", SpecificCharacterSet=charset, PatientName="", StudyInstanceUID=""
+    )
+    assert answer.SpecificCharacterSet == said
+    assert str(answer.PatientName) == name
+
+
+def test_names_are_fuzzy_only_when_that_was_agreed(site, monkeypatch):
+    add(site, 1, PatientName="Παπαδοπούλου^Μαρία", SpecificCharacterSet="ISO_IR 192")
+    keys = {"level": "STUDY", "PatientName": "maria papadopoulou", "StudyInstanceUID": ""}
+    assert site.find(**keys) == ([], 0x0000)
+    monkeypatch.setattr(Session, "agreed", lambda self, model, option: option == FUZZY)
+    (answer,), _ = site.find(**keys)
+    assert answer.StudyInstanceUID == "1.2.1"
+
+
 HOSTILE = ["' OR 1=1--", "'; DROP TABLE study;--", "%", "_", "\\", "100%_x", "[a-z]", "?" * 200,
            "*a" * 400, "x" * 10_000]  # fmt: skip
 
@@ -193,6 +233,35 @@ def test_bytes_that_are_no_text_are_answered(site):
         assert (found, status) in (([], 0x0000), ([], 0xA900))
 
 
+def test_only_what_belongs_into_an_identifier_is_answered(site):
+    add(site, 1)
+    identifier = identifier_of(level="STUDY", StudyInstanceUID="")
+    identifier.add_new((0x0011, 0x0010), "LO", "ACME 1.0")
+    identifier.add_new((0x0011, 0x1001), "LO", "secret")
+    identifier.add_new((0x0010, 0x0000), "UL", 8)
+    (answer,), _ = site.find(identifier=identifier)
+    assert {element.tag for element in answer} == {
+        0x00080052, 0x00080054, 0x0020000D, 0x00110010, 0x00111001,
+    }  # fmt: skip
+    assert not answer[0x0011, 0x1001].value
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"StudyInstanceUID": "1.2.1", "StudyDate": "19000101-99991231"},
+        {"StudyInstanceUID": [f"1.2.{n}" for n in range(1000)]},
+        {"StudyInstanceUID": "", "PatientName": "?*"},
+        {"StudyInstanceUID": "", "PatientName": "*" * 60},
+        {"StudyInstanceUID": ""},
+    ],
+)
+def test_a_wide_query_is_answered(site, keys):
+    add(site, 1)
+    found, status = site.find(level="STUDY", **keys)
+    assert ([one.StudyInstanceUID for one in found], status) == (["1.2.1"], 0x0000)
+
+
 def test_very_many_keys_and_deep_sequences_are_refused_or_answered(site):
     add(site, 1)
     many = identifier_of(level="STUDY", StudyInstanceUID="")
@@ -208,14 +277,77 @@ def test_very_many_keys_and_deep_sequences_are_refused_or_answered(site):
     assert site.find(identifier=deep)[1] in (0x0000, 0xA900)
 
 
-def test_many_matches_come_page_by_page_and_a_cancel_is_honoured(site):
-    for number in range(1, 251):
+def test_many_matches_come_page_by_page(site, monkeypatch):
+    monkeypatch.setattr("santepacs.db.search.FIRST_PAGE", 2)
+    monkeypatch.setattr("santepacs.db.search.PAGE", 3)
+    for number in range(1, 10):
         add(site, number, PatientID="P")
     found, status = site.find(level="STUDY", StudyInstanceUID="")
-    assert (len({one.StudyInstanceUID for one in found}), status) == (250, 0x0000)
-    found, status = site.find(level="STUDY", StudyInstanceUID="", cancel_after=3)
-    assert status == 0xFE00
-    assert len(found) < 250
+    assert (len(found), len({one.StudyInstanceUID for one in found}), status) == (9, 9, 0x0000)
+
+
+def test_one_page_is_read_ahead_and_no_more(site, monkeypatch):
+    reads = []
+
+    async def page(tx, level, asked, wanted, *, after=()):
+        reads.append(after)
+        return Page(["1.2", "1.3"], (str(len(reads)),))
+
+    monkeypatch.setattr("santepacs.db.search.find", page)
+    matches = iter(Pages(site.resources, Level.STUDY, [], ["StudyInstanceUID"]))
+    for taken, read in ((1, 2), (2, 2), (3, 3)):
+        next(matches)
+        eventually(lambda read=read: len(reads) == read)
+        time.sleep(0.05)
+        assert len(reads) == read, taken
+
+
+def test_a_cancel_ends_the_answers_within_a_second(site, monkeypatch):
+    async def page(tx, level, asked, wanted, *, after=()):
+        return Page(["1.2.3"] * 1000, ("on",))
+
+    monkeypatch.setattr("santepacs.db.search.find", page)
+    peer = Raw(site.port)
+    peer.associate(contexts=((STUDY_FIND, ImplicitVRLittleEndian),))
+    query = encode(identifier_of(level="STUDY", StudyInstanceUID=""), True, True)
+    asked = ((0x0100, b"\x20\0"), (0x0110, b"\7\0"), (0x0700, b"\0\0"), (0x0800, b"\1\0"))
+    uid = STUDY_FIND.encode() + b"\0" * (len(STUDY_FIND) % 2)
+    peer.send(p_data(3, command((0x0002, uid), *asked)) + p_data(2, query))
+    assert pending(peer)
+    cancel = ((0x0100, b"\xff\x0f"), (0x0120, b"\7\0"), (0x0800, b"\1\1"))
+    peer.send(p_data(3, command(*cancel)))
+    started = time.monotonic()
+    while pending(peer):  # what was on its way
+        assert time.monotonic() - started < 10
+    peer.close()
+
+
+def pending(peer):
+    """Whether the next PDU is of a pending answer; otherwise it says that it was cancelled."""
+    kind, body = peer.receive()
+    assert kind == 4
+    is_data_set = not body[5] & 1
+    if is_data_set or b"\0\0\0\x09\2\0\0\0\0\xff" in body:
+        return True
+    assert b"\0\0\0\x09\2\0\0\0\0\xfe" in body
+    return False
+
+
+def test_a_peer_that_has_gone_ends_the_answers(site, monkeypatch):
+    reads = []
+
+    async def page(tx, level, asked, wanted, *, after=()):
+        reads.append(after)
+        return Page(["1.2.3"] * 1000, ("on",))
+
+    monkeypatch.setattr("santepacs.db.search.find", page)
+    with site.association(STUDY_FIND) as association:
+        next(association.send_c_find(identifier_of(level="STUDY", StudyInstanceUID=""), STUDY_FIND))
+        association.abort()
+    eventually(lambda: site.server.counts()[0] == 0)
+    before = len(reads)
+    time.sleep(0.2)
+    assert len(reads) == before
 
 
 def test_a_list_that_is_cut_says_so(reactor_thread, database_dsn, tmp_path):
@@ -226,6 +358,36 @@ def test_a_list_that_is_cut_says_so(reactor_thread, database_dsn, tmp_path):
         assert (len(found), status) == (2, 0xA700)
         found, status = site.find(level="STUDY", StudyInstanceUID=["1.2.1", "1.2.2"])
         assert (len(found), status) == (2, 0x0000)
+
+
+def test_a_search_that_takes_too_long_fails_and_says_so(site, monkeypatch):
+    async def slow(tx, *_, **__):
+        await tx.execute("SELECT pg_sleep(20)")
+
+    monkeypatch.setattr("santepacs.db.search.find", slow)
+    monkeypatch.setattr(site.database, "_statement_timeout", 0.2)
+    site.reactor_thread.run(forget_connections, site.database)
+    with site.association(STUDY_FIND) as association:
+        identifier = identifier_of(level="STUDY", StudyInstanceUID="")
+        ((status, answer),) = association.send_c_find(identifier, STUDY_FIND)
+    assert (status.Status, answer) == (0xA700, None)
+    assert status.ErrorComment == "the database takes too long"
+
+
+def forget_connections(database):
+    """Make the next transaction connect anew."""
+    for connection in database._idle:
+        if connection.pollable() is not None:
+            connection.close()
+
+
+def test_an_error_of_ours_fails_the_query_and_nothing_else(site, monkeypatch):
+    add(site, 1)
+    keys = {"level": "STUDY", "StudyInstanceUID": ""}
+    with monkeypatch.context() as broken:
+        broken.setattr("santepacs.dicom.answers.Answers.encoded", lambda *_: 1 / 0)
+        assert site.find(**keys) == ([], 0x0110)
+    assert len(site.find(**keys)[0]) == 1
 
 
 def test_while_the_database_is_away_a_query_fails(site):
@@ -298,3 +460,29 @@ def test_a_long_worklist_comes_page_by_page(site, monkeypatch):
     query.PatientID = ""
     found, status = site.find(WORKLIST, identifier=query)
     assert (len({one.PatientID for one in found}), status) == (8, 0x0000)
+
+
+@pytest.mark.parametrize("encoding", [Encoding(True, False), Encoding(False, False),
+                                      Encoding(False, True)])  # fmt: skip
+@pytest.mark.parametrize("name", ["Doe^Jane", "Müller^Jörg", "Παπαδοπούλου^Μαρία"])
+def test_worklist_answers_are_encoded_as_pydicom_does_it(encoding, name):
+    step = Dataset()
+    step.Modality, step.ScheduledStationAETitle = "CT", ["CT1", "CT2"]
+    step.ScheduledProtocolCodeSequence = []
+    answer = Dataset()
+    answer.PatientName, answer.StudyInstanceUID, answer.AccessionNumber = name, "1.2.3", ""
+    answer.ScheduledProcedureStepSequence = [step]
+    if not name.isascii():
+        answer.SpecificCharacterSet = "ISO_IR 100" if "ü" in name else "ISO_IR 192"
+    expected = encode(answer, encoding.implicit, not encoding.big_endian)
+    assert encoded(answer, encoding) == expected
+
+
+def test_a_worklist_query_of_very_many_keys_is_refused(site):
+    schedule(site, 1)
+    step = Dataset()
+    for number in range(2000):
+        step.add_new((0x0011, 0x1000 + number), "LO", "")
+    query = Dataset()
+    query.ScheduledProcedureStepSequence = [step]
+    assert site.find(WORKLIST, identifier=query) == ([], 0xA900)

@@ -13,19 +13,20 @@ from santepacs.model.matching import (
     Between,
     BetweenMoments,
     Equals,
+    Fuzzy,
     Key,
     Like,
     OneOf,
     criteria,
-    glob,
     matches,
 )
+from santepacs.model.patterns import glob
 from support.matching import CASES, EVERY, STUDIES
 
 
-@pytest.mark.parametrize(("keys", "combined", "expected"), CASES)
-def test_keys_match_these_studies_and_no_others(keys, combined, expected):
-    asked = criteria(keys, combined=combined)
+@pytest.mark.parametrize(("keys", "agreed", "expected"), CASES)
+def test_keys_match_these_studies_and_no_others(keys, agreed, expected):
+    asked = criteria(keys, **agreed)
     found = {
         number
         for number, attributes in enumerate(STUDIES, 1)
@@ -62,6 +63,13 @@ def test_two_ranges_of_a_date_and_its_time_are_one_interval_when_that_was_agreed
     low, high = "2026010110", "20260103115959.999999"
     assert criteria(keys, combined=True) == [BetweenMoments("StudyDate", "StudyTime", low, high)]
     assert len(criteria(keys)) == 2
+
+
+def test_names_are_fuzzy_when_that_was_agreed():
+    keys = [Key("PatientName", "PN", "doe"), Key("PatientID", "LO", "P*")]
+    assert criteria(keys, fuzzy=True) == [Fuzzy("PatientName", "doe"), Like("PatientID", "P*")]
+    infix = [Key("PatientName", "PN", "*oe*")]
+    assert criteria(infix, fuzzy=True) == criteria(infix)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from santepacs.model import tokens
-from santepacs.model.names import fold, fold_person_name, trigrams
+from santepacs.model.names import asked_words, fold, fold_person_name, trigrams, words
 
 KEY = bytes(range(64))
 
@@ -55,6 +55,50 @@ def test_trigrams_cover_every_part():
     assert trigrams("muller") == ["ler", "lle", "mul", "ull"]
     assert trigrams("李") == ["李"]
     assert trigrams("") == []
+
+
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        ("Παπαδοπούλου^Μαρία", "Papadopoulou^Maria", "maria papadopoyloy"),
+        ("Чехов", "Chekhov", "Tschechow"),
+        ("Щукин", "Shchukin", "Schtschukin"),
+        ("Соловьёв", "Solovyev", "Soloviev", "Solovjew"),
+        ("Γιάννης", "Giannis", "Yannis", "Jannis"),
+        ("Ευάγγελος", "Evangelos", "Efaggelos"),
+        ("Müller^Jörg", "MUELLER JOERG", "Muller-Jorg"),
+        ("Meyer", "Meier"),
+        ("Thomas", "Tomas"),
+    ],
+)
+def test_what_sounds_the_same_has_words_in_common(spellings):
+    found = {word for name in spellings[:1] for word in words(name)}
+    for other in spellings:
+        assert all(found.intersection(ways) for ways in asked_words(other)), other
+
+
+@pytest.mark.parametrize(
+    ("pattern", "asked"),
+    [
+        ("doe^jane", [["do", "doe"], ["iane", "jane"]]),
+        ("DOE^*", [["do", "doe"]]),
+        ("li*", [["li*"]]),
+        ("*oe*", []),
+        ("d?e", []),
+        ("d*e", []),
+        ("", []),
+        ("^=, .'", []),
+    ],
+)
+def test_a_pattern_asks_for_words_or_not_at_all(pattern, asked):
+    assert asked_words(pattern) == asked
+
+
+@given(st.text(st.characters(exclude_characters="\0"), max_size=60))
+def test_words_are_words_of_tsquery(text):
+    for word in [*words(text), *(way for ways in asked_words(text) for way in ways)]:
+        assert word
+        assert not set(word) & set("'\\ ()&|!<:")
 
 
 def test_a_token_is_permanent():

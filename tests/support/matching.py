@@ -21,9 +21,11 @@ def study(number, **attributes):
 
 STUDIES = (
     study(1, PatientName="Doe^Jane", StudyDate="20260101", StudyTime="080000",
-          AccessionNumber="A_1", StudyDescription="Thorax", PatientSex="F"),
+          AccessionNumber="A_1", StudyDescription="Thorax", PatientSex="F",
+          ReferringPhysicianName="Yamada^Hanako=山田^花子=やまだ^はなこ"),
     study(2, PatientName="DOE^John^Q", StudyDate="20260102", StudyTime="120000.5",
-          AccessionNumber="AB1", StudyDescription="thorax", PatientSex="M", Modality="MR"),
+          AccessionNumber="AB1", StudyDescription="thorax", PatientSex="M", Modality="MR",
+          ReferringPhysicianName="Ξένου^Ζωή"),
     study(3, PatientName="Müller^Jörg", StudyDate="20260103", StudyTime="235959",
           AccessionNumber="A%1", StudyDescription="Schädel"),
     study(4, PatientName="Παπαδοπούλου^Μαρία", StudyDate="20260104", StudyTime="",
@@ -41,13 +43,14 @@ EVERY = {1, 2, 3, 4, 5, 6, 7}
 def key(attribute, text):
     vrs = {"PatientName": "PN", "StudyDate": "DA", "StudyTime": "TM", "PatientID": "LO"}
     vrs |= {"AccessionNumber": "SH", "StudyDescription": "LO", "StudyInstanceUID": "UI"}
-    vrs |= {"ModalitiesInStudy": "CS", "PatientSex": "CS"}
+    vrs |= {"ModalitiesInStudy": "CS", "PatientSex": "CS", "ReferringPhysicianName": "PN"}
     return Key(attribute, vrs[attribute], text)
 
 
-def case(expected, combined=False, /, **keys):
-    """Keys, whether date and time are one interval, and the numbers of the studies they match."""
-    return [key(attribute, text) for attribute, text in keys.items()], combined, expected
+def case(expected, agreed="", /, **keys):
+    """Keys, what was agreed about them, and the numbers of the studies that they match."""
+    options = {agreed: True} if agreed else {}
+    return [key(attribute, text) for attribute, text in keys.items()], options, expected
 
 
 CASES = [
@@ -96,6 +99,35 @@ CASES = [
     case({5}, PatientName="yamada*=山田*"),
     case({5}, PatientName="*mada*=*=*まだ*"),
     case(set(), PatientName="doe*=山田*"),
+    # the referring physician: the same
+    case({2}, ReferringPhysicianName="ξενου*"),
+    case({2}, ReferringPhysicianName="*νου^Ζ*"),
+    case({1}, ReferringPhysicianName="yamada^hanako"),
+    case({1}, ReferringPhysicianName="山田*"),
+    case({1}, ReferringPhysicianName="*田^花*"),
+    case({1}, ReferringPhysicianName="==やまだ*"),
+    case(set(), ReferringPhysicianName="=yamada*"),
+    case(set(), ReferringPhysicianName="zoi xenou"),
+    # names, fuzzily: any order, any script, and still whatever is found without
+    case({1}, "fuzzy", PatientName="jane doe"),
+    case({1}, "fuzzy", PatientName="Jane^Doe"),
+    case({1, 2, 6}, "fuzzy", PatientName="doe"),
+    case({1, 2}, "fuzzy", PatientName="j* doe"),
+    case(set(), "fuzzy", PatientName="jan doe"),
+    case({1, 2, 6}, "fuzzy", PatientName="*oe*"),
+    case({4}, "fuzzy", PatientName="maria papadopoulou"),
+    case({4}, "fuzzy", PatientName="Papadopoyloy^M*"),
+    case({4}, "fuzzy", PatientName="papadopo*"),
+    case({4}, "fuzzy", PatientName="ΜΑΡΙΑ"),
+    case({3}, "fuzzy", PatientName="joerg mueller"),
+    case({5}, "fuzzy", PatientName="太郎 yamada"),
+    case(set(), "fuzzy", PatientName="doe papadopoulou"),
+    case({1, 2, 6}, "fuzzy", PatientName="' | 'doe':*"),
+    case(set(), "fuzzy", PatientName="doe | papadopoulou"),
+    case(set(), "fuzzy", PatientName="\\"),
+    case({2}, "fuzzy", ReferringPhysicianName="zoi xenou"),
+    case(EVERY, "fuzzy", PatientName="*"),
+    case({1}, "fuzzy", PatientName="jane doe", PatientSex="F"),
     # only * and ? are wildcards
     case({1}, AccessionNumber="A_1"),
     case({3}, AccessionNumber="A%1"),
@@ -103,6 +135,10 @@ CASES = [
     case({4}, StudyDescription="100%_x"),
     case({4}, StudyDescription="100%_*"),
     case({4}, StudyDescription="*%_?"),
+    case({1, 2}, StudyDescription="*hora*"),
+    case({3}, StudyDescription="?chädel"),
+    case({3}, StudyDescription="*äde*"),
+    case(set(), StudyDescription="*HORA*"),
     case({5}, StudyDescription="[a-z]"),
     case({5}, StudyDescription="[a-z]*"),
     case({6}, StudyDescription="a*b?c"),
@@ -146,12 +182,12 @@ CASES = [
     case({7}, StudyTime="-0759"),
     # dates with times
     case({2, 6}, StudyDate="20260101-20260103", StudyTime="10-13"),
-    case({2, 3, 6}, True, StudyDate="20260101-20260103", StudyTime="10-235959"),
-    case({2}, True, StudyDate="20260101-20260102", StudyTime="09-120000"),
-    case({3, 4}, True, StudyDate="20260103-", StudyTime="10-11"),
-    case({1, 7}, True, StudyDate="-20260102", StudyTime="10-1130"),
-    case({6}, True, StudyDate="20260102", StudyTime="120001-130000"),
-    case({2, 6}, True, StudyTime="12-13"),
+    case({2, 3, 6}, "combined", StudyDate="20260101-20260103", StudyTime="10-235959"),
+    case({2}, "combined", StudyDate="20260101-20260102", StudyTime="09-120000"),
+    case({3, 4}, "combined", StudyDate="20260103-", StudyTime="10-11"),
+    case({1, 7}, "combined", StudyDate="-20260102", StudyTime="10-1130"),
+    case({6}, "combined", StudyDate="20260102", StudyTime="120001-130000"),
+    case({2, 6}, "combined", StudyTime="12-13"),
     # several keys
     case({1}, PatientName="doe*", PatientSex="F"),
     case({2}, PatientName="doe*", StudyDate="20260102", StudyTime="120000"),
