@@ -7,7 +7,10 @@ Whatever fails before that is answered as a failure and leaves at most a file wi
 
 import errno
 import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from twisted.logger import Logger
@@ -56,6 +59,11 @@ class Archive:
         self._index = IndexWriter(database)
         self._secret_key = secret_key
         self._settings = settings
+        # The objects of a study come one after the other.
+        self._token_digest = lru_cache(maxsize=256)(self._new_token_digest)
+
+    def _new_token_digest(self, study_instance_uid: str, version: int) -> bytes:
+        return tokens.digest(self.token(study_instance_uid, version))
 
     def token(self, study_instance_uid: str, version: int) -> str:
         """The permanent token of a study."""
@@ -63,33 +71,38 @@ class Archive:
 
     def store(
         self,
-        path: Path,
+        received: Path | bytes | bytearray,
         *,
         source: str,
         sop_class_uid: str | None = None,
         sop_instance_uid: str | None = None,
     ) -> Outcome:
-        """Take over the Part 10 file `path` of ``incoming``; it is gone from there afterwards.
+        """Take over a Part 10 file: its bytes, or a file of ``incoming``, which is gone afterwards.
 
         `source` says whom it came from; the UIDs are what the sender announced. Blocking: to be
         called in a thread. Raises Malformed for what is no acceptable object, Conflict when it is
         not what was announced, Unavailable when it could not be kept or that is not known.
         """
+        path = received if isinstance(received, Path) else None
         try:
             self.files.check_space(self._settings.server.disk_reserve * 1_000_000)
-            found = _examine(path, source)
-            _check_announced(found.record, sop_class_uid, sop_instance_uid)
+            with _opened(received) as data:
+                found = _examine(data, source)
+                _check_announced(found.record, sop_class_uid, sop_instance_uid)
+                if path is None:
+                    path = self.files.receive((data,))
             version = self.files.adopt(path, found.record.study_instance_uid, found.file.digest)
             verdict = self._threads.ask(self._index.add, self._entry(found, version))
             return self._settle(path, found, verdict)
         except OSError as error:
-            raise _storage_failure(error) from error
+            raise storage_failure(error) from error
         finally:
-            path.unlink(missing_ok=True)
+            if path is not None:
+                path.unlink(missing_ok=True)
 
     def _entry(self, found: _Examined, version: int) -> Entry:
-        token = self.token(found.record.study_instance_uid, version)
-        return Entry(found.record, found.file, version, tokens.digest(token))
+        digest = self._token_digest(found.record.study_instance_uid, version)
+        return Entry(found.record, found.file, version, digest)
 
     def _settle(self, path: Path, found: _Examined, verdict: Verdict) -> Outcome:
         if verdict.outcome == "stored":
@@ -127,24 +140,37 @@ class Archive:
         await self._database.transaction("set aside", work)
 
 
-def _examine(path: Path, source: str) -> _Examined:
-    """Prove that the file is one complete object, and read what the index wants of it."""
-    if path.stat().st_size == 0:
+@contextmanager
+def _opened(received: Path | bytes | bytearray) -> Iterator[memoryview]:
+    """The bytes of what was received. Raises Malformed when there are none."""
+    if not isinstance(received, Path):
+        with memoryview(received) as view:
+            yield view
+        return
+    if received.stat().st_size == 0:
         raise Malformed("the object is empty")
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        meta = read_file_meta(data)
-        syntax = STORAGE_TRANSFER_SYNTAXES.get(meta.transfer_syntax_uid)
-        if syntax is None:
-            raise Malformed(f"transfer syntax {meta.transfer_syntax_uid} is not accepted")
-        record = object_record(scan(data, syntax, meta.dataset_offset))
-        if (meta.sop_class_uid or record.sop_class_uid) != record.sop_class_uid:
-            raise Conflict("the SOP Class UID differs from that of the file's meta information")
-        if (meta.sop_instance_uid or record.sop_instance_uid) != record.sop_instance_uid:
-            raise Conflict("the SOP Instance UID differs from that of the file's meta information")
-        with memoryview(data) as view, view[meta.dataset_offset :] as dataset:
-            digest = content_digest(syntax.uid, dataset)
-            stored = StoredFile(digest, len(view), file_crc32(view), source)
-    return _Examined(record, stored)
+    with (
+        open(received, "rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        memoryview(data) as view,
+    ):
+        yield view
+
+
+def _examine(data: memoryview, source: str) -> _Examined:
+    """Prove that it is one complete object, and read what the index wants of it."""
+    meta = read_file_meta(data)
+    syntax = STORAGE_TRANSFER_SYNTAXES.get(meta.transfer_syntax_uid)
+    if syntax is None:
+        raise Malformed(f"transfer syntax {meta.transfer_syntax_uid} is not accepted")
+    record = object_record(scan(data, syntax, meta.dataset_offset))
+    if (meta.sop_class_uid or record.sop_class_uid) != record.sop_class_uid:
+        raise Conflict("the SOP Class UID differs from that of the file's meta information")
+    if (meta.sop_instance_uid or record.sop_instance_uid) != record.sop_instance_uid:
+        raise Conflict("the SOP Instance UID differs from that of the file's meta information")
+    with data[meta.dataset_offset :] as dataset:
+        digest = content_digest(syntax.uid, dataset)
+    return _Examined(record, StoredFile(digest, len(data), file_crc32(data), source))
 
 
 def _check_announced(
@@ -157,7 +183,8 @@ def _check_announced(
         raise Conflict("the SOP Instance UID is not the one that was announced")
 
 
-def _storage_failure(error: OSError) -> Unavailable:
+def storage_failure(error: OSError) -> Unavailable:
+    """What to tell a sender whose object could not be written, with the reason in the log."""
     log.error("storage failed: {reason}", reason=error.strerror or type(error).__name__)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Unavailable("the disk is full")

@@ -58,7 +58,7 @@ class ObjectFiles:
         if shutil.disk_usage(self._objects).free < reserve:
             raise Unavailable("the disk is full")
 
-    def receive(self, pieces: Iterable[bytes]) -> Path:
+    def receive(self, pieces: Iterable[bytes | memoryview]) -> Path:
         """Write a Part 10 file from outside to `incoming`, its preamble zeroed.
 
         The preamble may hold a program (PS3.10 7.1 leaves it to whoever wrote the file); nobody

@@ -51,7 +51,7 @@ class IndexWriter:
             return await studies.store(tx, [entry for entry, _ in batch])
 
         try:
-            verdicts = await self._database.transaction("store objects", work)
+            verdicts = await self._database.transaction("store objects", work, single=True)
         except Exception as error:  # noqa: BLE001 - handed to whoever waits for it
             if len(batch) == 1 or isinstance(error, Unavailable):
                 for _, waiter in batch:

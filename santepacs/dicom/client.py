@@ -1,17 +1,18 @@
-"""santepacs as SCU: Verification, and Storage towards the destination of a C-MOVE.
+"""santepacs as SCU: associations with peers, a limited number at a time, and Verification.
 
 Blocking, for threads. A peer gets `dicom.service_timeout` seconds for every answer.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from enum import IntEnum
 from typing import Any
 
 from pynetdicom import AE, build_context
 from pynetdicom.presentation import PresentationContext
 
-from santepacs.dicom import upper
+from santepacs.dicom import associate, tls
 from santepacs.dicom.contexts import NATIVE, VERIFICATION
 from santepacs.dicom.upper import UpperAssociation
 from santepacs.errors import Forbidden, Unavailable
@@ -27,6 +28,19 @@ _REASONS = {
     (3, 2): "it serves too many associations for now",
 }
 
+Roles = dict[str, tuple[bool, bool]]
+"""SOP class -> whether we are SCU, and SCP (PS3.7 D.3.3.4)."""
+
+
+class Urgency(IntEnum):
+    """Who waits for an association of ours; the most urgent gets the next one."""
+
+    HIGH = 0
+    MEDIUM = 1
+    LOW = 2
+    BACKGROUND = 3
+    """Nobody waits: santepacs began it."""
+
 
 class Client:
     """Makes associations with peers."""
@@ -35,6 +49,8 @@ class Client:
         self._settings = settings
         self._changed = threading.Condition()
         self._in_use = 0
+        self._waiting: list[tuple[Urgency, int]] = []
+        self._served = 0
 
     def echo(self, peer: Peer) -> None:
         """C-ECHO (PS3.4 annex A). Raises Unavailable or Forbidden with what went wrong."""
@@ -48,50 +64,106 @@ class Client:
 
     @contextmanager
     def association(
-        self, peer: Peer, contexts: list[PresentationContext]
+        self,
+        peer: Peer,
+        contexts: Sequence[PresentationContext],
+        *,
+        roles: Roles | None = None,
     ) -> Iterator[UpperAssociation]:
-        """An established association, released at the end.
+        """An established association with the peer's first address that answers.
 
-        Raises Unavailable when there is none to be had, Forbidden when the peer refuses us.
+        It is released at the end, or aborted if the end is an exception. Raises Unavailable when
+        there is none to be had, Forbidden when the peer refuses us, Malformed when our settings for
+        TLS cannot be used.
         """
-        association = self._request(peer, contexts)
+        association = self._request(peer, contexts, roles)
         try:
             if not association.is_established:
                 raise _refusal(peer, association)
+            _check_certificate(peer, association)
             yield association
         except BaseException:
-            association.end()
+            if association.is_established:
+                association.abort()
             raise
         else:
             association.release()
+        finally:
+            association.close()
 
     @contextmanager
-    def turn(self, waiting: Callable[[], None], interval: float = 2.0) -> Iterator[None]:
+    def turn(
+        self,
+        waiting: Callable[[], None],
+        urgency: Urgency = Urgency.BACKGROUND,
+        *,
+        interval: float = 0.5,
+    ) -> Iterator[None]:
         """Hold one of `dicom.maximum_connections` outgoing associations.
 
         `waiting` is called every `interval` seconds until there is one; it gives up by raising.
         """
-        with self._changed:
-            while self._in_use >= self._settings.dicom.maximum_connections:
-                if not self._changed.wait(interval):
-                    waiting()
-            self._in_use += 1
+        self._take_turn(waiting, urgency, interval)
         try:
             yield
         finally:
             with self._changed:
                 self._in_use -= 1
-                self._changed.notify()
+                self._changed.notify_all()
 
-    def _request(self, peer: Peer, contexts: list[PresentationContext]) -> UpperAssociation:
-        timeout = self._settings.dicom.service_timeout
-        ae = AE(self._settings.dicom.ae_title)
-        ae.acse_timeout = ae.connection_timeout = ae.dimse_timeout = timeout
-        ae.network_timeout = max(timeout, self._settings.dicom.network_timeout)
+    def _take_turn(self, waiting: Callable[[], None], urgency: Urgency, interval: float) -> None:
+        with self._changed:
+            self._served += 1
+            ticket = (urgency, self._served)
+            self._waiting.append(ticket)
         try:
-            return upper.request(ae, peer.ae_title, peer.host, peer.port, contexts)
-        except OSError:
-            raise Unavailable(f"there is no host {peer.host}") from None
+            while not self._is_next(ticket, interval):
+                waiting()
+        except BaseException:
+            with self._changed:
+                self._waiting.remove(ticket)
+                self._changed.notify_all()
+            raise
+
+    def _is_next(self, ticket: tuple[Urgency, int], interval: float) -> bool:
+        """Whether it is the ticket's turn within `interval` seconds; then it is taken."""
+
+        def free() -> bool:
+            room = self._in_use < self._settings.dicom.maximum_connections
+            return room and ticket == min(self._waiting)
+
+        with self._changed:
+            if not self._changed.wait_for(free, interval):
+                return False
+            self._in_use += 1
+            self._waiting.remove(ticket)
+            self._changed.notify_all()  # there may be room for the next one, too
+            return True
+
+    def _request(
+        self, peer: Peer, contexts: Sequence[PresentationContext], roles: Roles | None
+    ) -> UpperAssociation:
+        dicom = self._settings.dicom
+        timeout = dicom.service_timeout
+        ae = AE(dicom.ae_title)
+        ae.acse_timeout = ae.connection_timeout = ae.dimse_timeout = timeout
+        ae.network_timeout = max(timeout, dicom.network_timeout)
+        return associate.request(
+            ae,
+            peer.ae_title,
+            [(address.host, address.port) for address in peer.addresses],
+            list(contexts),
+            tls=tls.client_context(dicom, pinned=bool(peer.certificate)) if peer.tls else None,
+            roles=roles,
+        )
+
+
+def _check_certificate(peer: Peer, association: UpperAssociation) -> None:
+    if not (peer.tls and peer.certificate):
+        return
+    shown = association.connection.peer_certificate()
+    if shown is None or tls.fingerprint(shown) != peer.certificate:
+        raise Forbidden(f"{peer.ae_title} shows another certificate than the one it is known by")
 
 
 def _refusal(peer: Peer, association: UpperAssociation) -> Unavailable | Forbidden:
