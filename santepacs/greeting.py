@@ -22,6 +22,8 @@ def greeting(settings: Settings, data: Path, setup_link: str) -> Iterator[str]:
             )
     if settings.dicom.port:
         yield f"DICOM server: AE title {settings.dicom.ae_title}, port {settings.dicom.port}"
+    if settings.dicom.tls_port:
+        yield f"DICOM over TLS: AE title {settings.dicom.ae_title}, port {settings.dicom.tls_port}"
     if settings.hl7.port:
         yield f"HL7 server: port {settings.hl7.port}"
     yield f"data directory: {data}"

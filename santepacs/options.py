@@ -152,6 +152,13 @@ def check_uid_root(text: str) -> str | None:
     return "must be a UID root: at most 38 digits and dots, no leading zero in a component"
 
 
+def check_uid(text: str) -> str | None:
+    """PS3.5 9.1, without minding leading zeros: private UIDs are not always by the book."""
+    if len(text) <= 64 and re.fullmatch(r"[0-9]+(\.[0-9]+)+", text):
+        return None
+    return "must be UIDs: at most 64 digits and dots each"
+
+
 def check_link(text: str) -> str | None:
     """Only what a browser may safely be sent to."""
     if not text or re.fullmatch(r"https?://[^\s\"'<>]+", text):

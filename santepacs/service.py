@@ -30,11 +30,12 @@ from santepacs.archive.archive import Archive
 from santepacs.archive.files import ObjectFiles
 from santepacs.db import facts
 from santepacs.db.database import Database, Transaction
-from santepacs.dicom.entity import DicomServer
-from santepacs.dicom.resources import Resources
+from santepacs.dicom.tls import ServerContext
+from santepacs.dicomport import DicomPort
 from santepacs.errors import Malformed, SantepacsError, Unavailable
 from santepacs.greeting import greeting
 from santepacs.hl7port import hl7_factory
+from santepacs.host.descriptors import raise_descriptor_limit
 from santepacs.host.listening import listening_socket
 from santepacs.host.names import HostNames
 from santepacs.settings import Settings
@@ -83,6 +84,7 @@ def makeService(options: Options) -> "SantepacsService":
             _check_first_password(password)
         foundation = startup.for_server(options["config"], options["data"], options["set"])
         try:
+            tls_context = _tls_context(foundation.settings)
             sockets = bind(foundation.settings)
         except BaseException:
             foundation.release()
@@ -90,7 +92,8 @@ def makeService(options: Options) -> "SantepacsService":
     except SantepacsError as problem:
         raise SystemExit(f"santepacs: {problem}") from None
     atexit.register(foundation.release)
-    return SantepacsService(reactor, foundation, sockets, password)
+    raise_descriptor_limit()
+    return SantepacsService(reactor, foundation, sockets, password, tls_context)
 
 
 def _check_first_password(password: str) -> None:
@@ -100,11 +103,16 @@ def _check_first_password(password: str) -> None:
         raise Malformed(f"{PASSWORD_VARIABLE}: {problem}") from None
 
 
+def _tls_context(settings: Settings) -> ServerContext | None:
+    return ServerContext(lambda: settings.dicom) if settings.dicom.tls_port else None
+
+
 def bind(settings: Settings) -> dict[str, socket.socket]:
     """A listening socket for each module that is switched on, or none at all and an error."""
     dicom, hl7, web = settings.dicom, settings.hl7, settings.web
     wanted = [
         ("dicom", "the DICOM server", dicom.bind, dicom.port),
+        ("dicom tls", "the DICOM server for TLS", dicom.bind, dicom.tls_port),
         ("hl7", "the HL7 server", hl7.bind, hl7.port),
         ("web", "the web server", web.bind, web.port),
     ]
@@ -131,9 +139,10 @@ class SantepacsService(Service):
         foundation: Foundation,
         sockets: dict[str, socket.socket],
         admin_password: str = "",
+        tls_context: ServerContext | None = None,
     ) -> None:
         """`sockets`: listening already, by module. `admin_password`: of the first administrator,
-        if there is none yet.
+        if there is none yet. `tls_context`: for the DICOM port with TLS.
         """
         self._reactor = reactor
         self._foundation = foundation
@@ -156,13 +165,21 @@ class SantepacsService(Service):
             self._database, self._threads, self._files, foundation.secret_key, settings
         )
         names = HostNames(self._threads, reactor.seconds)
-        unknown = UnknownCallers(self._database, reactor.seconds)
+        unknown = UnknownCallers(self._database, reactor)
         self._mapping = mapping.DEFAULT
         passwords = Passwords(self._threads)
         self._accounts = Accounts(self._database, passwords)
         self._setup = Setup(self._database, passwords, reactor)
-        self._dicom = DicomServer(
-            Resources(settings, self._threads, self._archive, self._database, directory.incoming)
+        self._dicom = DicomPort(
+            reactor,
+            settings,
+            self._threads,
+            self._archive,
+            self._database,
+            directory.incoming,
+            names,
+            unknown,
+            tls_context,
         )
         self._hl7 = hl7_factory(
             reactor,
@@ -210,8 +227,8 @@ class SantepacsService(Service):
             log.info("removed {count} half received objects of an earlier run", count=swept)
         await self._look_for_settings()
         await self._first_administrator()
-        if "dicom" in self._sockets:
-            await self._threads.run(self._dicom.start, self._sockets["dicom"])
+        dicom, dicom_tls = self._sockets.get("dicom"), self._sockets.get("dicom tls")
+        await self._dicom.start(dicom, dicom_tls)
         self._listen("hl7", self._hl7)
         self._listen("web", self._web.factory)
         self._settings_watch.start(SETTINGS_INTERVAL, now=False)
@@ -290,8 +307,7 @@ class SantepacsService(Service):
             self._settings_watch.stop()
         for port in self._ports:
             await port.stopListening()
-        if "dicom" in self._sockets:
-            await self._threads.run(self._dicom.stop, grace)
+        await self._dicom.stop(grace)
         await self._quiet(grace)
         self._hl7.close_all()
 

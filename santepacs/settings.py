@@ -22,6 +22,7 @@ from santepacs.options import (
     check_ae_title,
     check_host,
     check_link,
+    check_uid,
     check_uid_root,
     option,
     quoted,
@@ -92,6 +93,29 @@ class DicomSettings:
     )
     port: int = _port(11112, "Port of the DICOM server; 0: no DICOM server.")
     bind: str = option("", _BIND, check=check_host, live=False)
+    tls_port: int = _port(0, "Port of the DICOM server for TLS (registered: 2762); 0: none.")
+    tls_certificate: str = option(
+        "",
+        "PEM file with the own certificate and those between it and its authority. It is shown "
+        "on the TLS port, and to peers that are called with TLS.",
+        live=False,
+    )
+    tls_private_key: str = option(
+        "", "PEM file with its private key; empty: in the same file.", live=False
+    )
+    tls_client_certificates: str = option(
+        "no",
+        "Whether callers on the TLS port must show a certificate. One that they show is checked "
+        "against dicom.tls_ca, and may stand for the address of its peer.",
+        choices=("no", "if given", "required"),
+        live=False,
+    )
+    tls_ca: str = option(
+        "",
+        "PEM file with the authorities that certificates of callers and of called peers come "
+        "from; empty: for called peers those of the system.",
+        live=False,
+    )
     trust_loopback: bool = option(
         True,
         "Callers on this machine are peers without being listed. Switch it off behind a proxy "
@@ -102,6 +126,11 @@ class DicomSettings:
         "Another object under a SOP Instance UID that is already stored: 'aside' keeps it apart "
         "and answers 0xB000, 'refuse' answers 0xC001. The first is never overwritten.",
         choices=("aside", "refuse"),
+    )
+    private_sop_classes: tuple[str, ...] = option(
+        (),
+        "UIDs of private SOP classes whose objects are stored like those of the standard.",
+        check=check_uid,
     )
     maximum_associations: int = option(
         100,

@@ -8,6 +8,7 @@ reached through `ask` must be repeatable.
 
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -25,20 +26,27 @@ class _Answer(Generic[T]):
     """What a waiting thread gets: a value or a failure, once."""
 
     def __init__(self) -> None:
-        self._ready = threading.Event()
+        # A bare lock: there is one of these for every stored object, and an Event is four times
+        # as much work.
+        self._pending = threading.Lock()
+        self._pending.acquire()
         self._value: T | None = None
         self._failure: Failure | None = None
 
     def give(self, value: T) -> None:
         self._value = value
-        self._ready.set()
+        self._wake()
 
     def fail(self, failure: Failure) -> None:
         self._failure = failure
-        self._ready.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        with suppress(RuntimeError):  # at the end of the server it may have been told already
+            self._pending.release()
 
     def wait(self, deadline: float) -> T:
-        if not self._ready.wait(deadline):
+        if not self._pending.acquire(timeout=deadline):
             raise Unavailable("the server is too busy to answer in time")
         if self._failure is not None:
             self._failure.raiseException()
@@ -105,3 +113,31 @@ class Threads:
                 answer.fail(Failure())
 
         Deferred.fromCoroutine(finish())
+
+
+class Crew:
+    """Threads for work that lasts, such as associations; kept, because a new one costs time."""
+
+    def __init__(self, name: str, size: int) -> None:
+        """At most `size` threads; what is more waits for one of them."""
+        self._pool = ThreadPool(0, size, name)
+        self._pool.threadFactory = _Daemon
+
+    def start(self) -> None:
+        """Before the first `run`."""
+        self._pool.start()
+
+    def run(self, function: Callable[..., Any], *args: Any) -> None:
+        """Call `function(*args)` in one of the threads; from any thread, without waiting."""
+        self._pool.callInThread(function, *args)
+
+    def stop(self) -> None:
+        """Let the threads go: the idle ones now, the others when they have finished."""
+        self._pool.adjustPoolsize(0, 0)
+
+
+class _Daemon(threading.Thread):
+    """A thread that does not keep the process alive."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named, daemon=True)

@@ -1,11 +1,12 @@
 """Unknown callers, remembered once and not once per attempt."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from santepacs.access.throttle import Rate, network
 from santepacs.db import callers
 from santepacs.db.database import Database, Transaction
 from santepacs.errors import SantepacsError
@@ -15,27 +16,32 @@ log = Logger()
 
 QUIET = 60.0  # seconds in which further attempts of one caller are neither logged nor written
 MAXIMUM_SOURCES = 2000
+MAXIMUM_TITLES = 10
+"""Callers with different titles from one network that are noted within `QUIET` seconds."""
 
 
 class UnknownCallers:
     """Notes who was turned away, for the administrator's list. Used on the reactor."""
 
-    def __init__(self, database: Database, seconds: Callable[[], float]) -> None:
-        """`seconds`: a clock that never goes back."""
+    def __init__(self, database: Database, clock: Any) -> None:
+        """`clock`: the reactor, or what tells the seconds like it."""
         self._database = database
-        self._seconds = seconds
+        self._clock = clock
         self._noted: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+        self._of_network = Rate(clock, period=QUIET)
 
     def note(self, protocol: str, title: str, address: str, reason: str) -> None:
         """Remember a caller (`protocol`: ``dicom`` or ``hl7``) without making anybody wait."""
-        key, now = (protocol, title, address), self._seconds()
+        key, now = (protocol, title, address), self._clock.seconds()
         last = self._noted.pop(key, None)
         recent = last is not None and now - last < QUIET
         self._noted[key] = last if recent and last is not None else now
         if len(self._noted) > MAXIMUM_SOURCES:
             self._noted.popitem(last=False)
-        if recent:
+        source = network(address)
+        if recent or self._of_network.exceeded(source, MAXIMUM_TITLES):
             return
+        self._of_network.note(source, MAXIMUM_TITLES)
         log.warn(
             "alert: {protocol} caller {who} turned away: {reason}",
             protocol=protocol,

@@ -1,49 +1,126 @@
 """``santepacs peer``: the DICOM applications that santepacs knows."""
 
-from argparse import ArgumentTypeError, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 from santepacs.commands.arguments import Commands, port, text
 from santepacs.commands.output import print_table
 from santepacs.commands.site import opened
 from santepacs.db import blocking, peers
 from santepacs.db.database import Transaction
+from santepacs.dicom import tls
 from santepacs.dicom.client import Client
 from santepacs.errors import NotFound
-from santepacs.model.peers import PERMISSIONS, Peer, checked
+from santepacs.model.peers import PERMISSIONS, Address, Peer, checked
+
+MOVE_TO_OTHERS = "move-to-others"
+_FLAGS = {**{name: f"may_{name}" for name in PERMISSIONS}, MOVE_TO_OTHERS: "may_move_to_others"}
+_MEANING = (
+    f"joined by commas: {', '.join(PERMISSIONS)}, and {MOVE_TO_OTHERS} (whether its C-MOVE may "
+    "send to others than itself; denied unless it is allowed)"
+)
 
 
 def declare(commands: Commands) -> None:
     """Add the commands to the parser."""
     peer = commands.group("peer", "DICOM peers")
     add = peer.command("add", _add, "let a DICOM application associate, and send to it")
-    add.add_argument("ae_title", metavar="AE_TITLE", type=text)
+    _title(add)
     add.add_argument("host", metavar="HOST", type=text, help="its address or host name")
     add.add_argument("port", metavar="PORT", type=port)
-    add.add_argument(
-        "--deny",
-        metavar="PERMISSIONS",
-        type=_permissions,
-        default=frozenset(),
-        help=f"what it may not ask of us, joined by commas: {', '.join(PERMISSIONS)}",
-    )
-    peer.command("list", _list, "list all peers: AE title, host, port, permissions, state")
+    _properties(add)
+    edit = peer.command("edit", _edit, "change what is known of a peer; the rest stays")
+    _title(edit)
+    edit.add_argument("--title", metavar="AE_TITLE", type=text, help="its new AE title")
+    edit.add_argument("--host", metavar="HOST", type=text, help="its address or host name")
+    edit.add_argument("--port", metavar="PORT", type=port)
+    _properties(edit)
+    for option, value in (("--enable", True), ("--disable", False)):
+        edit.add_argument(
+            option,
+            dest="enabled",
+            action="store_const",
+            const=value,
+            help=f"{option[2:]} it; a disabled peer is an unknown caller",
+        )
+    peer.command("list", _list, "list all peers: AE title, host, port, permissions, state, more")
     for name, run, about in (
         ("echo", _echo, "ask a peer whether it answers (C-ECHO)"),
         ("delete", _delete, "remove a peer"),
     ):
-        peer.command(name, run, about).add_argument("ae_title", metavar="AE_TITLE", type=text)
+        _title(peer.command(name, run, about))
+
+
+def _title(parser: ArgumentParser) -> None:
+    parser.add_argument("ae_title", metavar="AE_TITLE", type=_stripped)
+
+
+def _properties(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--address",
+        metavar="HOST[:PORT]",
+        dest="other_addresses",
+        action="append",
+        type=_address,
+        help="a further address that it calls from, repeatable; without PORT with the first one's",
+    )
+    parser.add_argument(
+        "--no-other-address",
+        dest="other_addresses",
+        action="store_const",
+        const=[],
+        help="it calls from its first address alone",
+    )
+    for option, meaning in (("--deny", "may not"), ("--allow", "may")):
+        parser.add_argument(
+            option,
+            metavar="PERMISSIONS",
+            type=_permissions,
+            default=frozenset(),
+            help=f"what it {meaning} ask of us, {_MEANING}",
+        )
+    for option, value in (("--tls", True), ("--no-tls", False)):
+        how = "with" if value else "without"
+        parser.add_argument(
+            option, dest="tls", action="store_const", const=value, help=f"call it {how} TLS"
+        )
+    parser.add_argument(
+        "--certificate",
+        metavar="FILE",
+        type=text,
+        help="PEM file with its TLS certificate, which then stands for its address; '' for none",
+    )
+
+
+def _stripped(argument: str) -> str:
+    return text(argument).strip(" ")
 
 
 def _permissions(argument: str) -> frozenset[str]:
     named = {word.strip().lower() for word in argument.split(",")}
-    if not named.issubset(PERMISSIONS):
-        raise ArgumentTypeError(f"permissions are {', '.join(PERMISSIONS)}, joined by commas")
+    if not named.issubset(_FLAGS):
+        raise ArgumentTypeError(f"permissions are {', '.join(_FLAGS)}, joined by commas")
     return frozenset(named)
 
 
+def _address(argument: str) -> Address:
+    """A host, perhaps with a port; an IPv6 address with a port stands in brackets.
+
+    Port 0 stands for the one of the first address.
+    """
+    host, colon, number = text(argument).rpartition(":")
+    if colon and host.startswith("[") and host.endswith("]"):
+        return Address(host[1:-1], port(number))
+    if colon and ":" not in host:
+        return Address(host, port(number))
+    return Address(argument.removeprefix("[").removesuffix("]"), 0)
+
+
 def _add(arguments: Namespace) -> None:
-    granted = {f"may_{name}": name not in arguments.deny for name in PERMISSIONS}
-    peer = checked(Peer(arguments.ae_title, arguments.host, arguments.port, **granted))
+    new = Peer(arguments.ae_title, arguments.host, arguments.port)
+    peer = _changed(new, _changes(arguments))
 
     async def add(tx: Transaction) -> None:
         await peers.add(tx, peer)
@@ -52,22 +129,66 @@ def _add(arguments: Namespace) -> None:
         blocking.transaction(foundation.dsn, add)
 
 
+def _edit(arguments: Namespace) -> None:
+    changes = _changes(arguments)
+    for name in ("host", "port", "enabled"):
+        if getattr(arguments, name) is not None:
+            changes[name] = getattr(arguments, name)
+    if arguments.title is not None:
+        changes["ae_title"] = arguments.title
+
+    async def edit(tx: Transaction) -> None:
+        peer = await _found(tx, arguments.ae_title)
+        await peers.change(tx, peer.ae_title, _changed(peer, changes))
+
+    with opened(arguments) as foundation:
+        blocking.transaction(foundation.dsn, edit)
+
+
+def _changes(arguments: Namespace) -> dict[str, Any]:
+    """What the options common to both say. Raises Malformed for a file that is no certificate."""
+    changes: dict[str, Any] = {_FLAGS[name]: True for name in arguments.allow}
+    changes |= {_FLAGS[name]: False for name in arguments.deny}
+    if arguments.other_addresses is not None:
+        changes["other_addresses"] = tuple(arguments.other_addresses)
+    if arguments.tls is not None:
+        changes["tls"] = arguments.tls
+    if arguments.certificate is not None:
+        path = arguments.certificate
+        changes["certificate"] = path and tls.fingerprint(tls.read_certificate(path))
+    return changes
+
+
+def _changed(peer: Peer, changes: dict[str, Any]) -> Peer:
+    peer = replace(peer, **changes)
+    others = (replace(each, port=each.port or peer.port) for each in peer.other_addresses)
+    return checked(replace(peer, other_addresses=tuple(others)))
+
+
 def _list(arguments: Namespace) -> None:
     with opened(arguments) as foundation:
         print_table(map(_row, blocking.transaction(foundation.dsn, peers.everyone)))
 
 
 def _row(peer: Peer) -> tuple[object, ...]:
-    granted = ",".join(name for name in PERMISSIONS if getattr(peer, f"may_{name}"))
+    granted = ",".join(name for name, flag in _FLAGS.items() if getattr(peer, flag))
     state = "enabled" if peer.enabled else "disabled"
-    return peer.ae_title, peer.host, peer.port, granted, state
+    return peer.ae_title, peer.host, peer.port, granted, state, ",".join(_more(peer))
+
+
+def _more(peer: Peer) -> Iterator[str]:
+    for address in peer.other_addresses:
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        yield f"{host}:{address.port}"
+    if peer.tls:
+        yield "tls"
+    if peer.certificate:
+        yield f"certificate={peer.certificate[:16]}"
 
 
 def _echo(arguments: Namespace) -> None:
     with opened(arguments) as foundation:
-        peer = blocking.transaction(foundation.dsn, lambda tx: peers.find(tx, arguments.ae_title))
-        if peer is None:
-            raise NotFound(f"there is no peer {arguments.ae_title}")
+        peer = blocking.transaction(foundation.dsn, lambda tx: _found(tx, arguments.ae_title))
         Client(foundation.settings).echo(peer)
         print(f"{peer.ae_title} answers")
 
@@ -78,3 +199,10 @@ def _delete(arguments: Namespace) -> None:
 
     with opened(arguments) as foundation:
         blocking.transaction(foundation.dsn, delete)
+
+
+async def _found(tx: Transaction, ae_title: str) -> Peer:
+    peer = await peers.find(tx, ae_title)
+    if peer is None:
+        raise NotFound(f"there is no peer {ae_title}")
+    return peer

@@ -1,27 +1,43 @@
-"""Who may associate, and what for.
+"""Who may associate, and what for: decided on the reactor, for the gate and for associations.
 
-A caller is a peer when its calling AE title and its address are those of an enabled peer; callers
-on this machine are trusted by setting. Anybody else may verify (C-ECHO), no more, and is noted.
+A caller is a peer when its calling AE title is that of an enabled peer, and it comes from one of
+that peer's addresses or shows its TLS certificate. Callers on this machine are trusted by setting.
+Anybody else may verify (C-ECHO), no more, and is noted.
 """
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 
 from santepacs.access.unknown import UnknownCallers
 from santepacs.db import peers
-from santepacs.dicom.resources import Resources
+from santepacs.db.database import Database, Transaction
+from santepacs.dicom.contexts import MODALITY_WORKLIST_FIND, QUERY, RETRIEVE, VERIFICATION
+from santepacs.dicom.proposal import (
+    CALLED_TITLE_UNKNOWN,
+    CALLING_TITLE_UNKNOWN,
+    TOO_MANY,
+    AssociationRequest,
+    Refusal,
+)
 from santepacs.errors import Unavailable
 from santepacs.host.names import HostNames
+from santepacs.logs import one_line
 from santepacs.model.addresses import is_loopback, plain_address
-from santepacs.model.peers import Peer
+from santepacs.model.peers import Peer, is_ae_title
+from santepacs.settings import Settings
 
 log = Logger()
+
+T = TypeVar("T")
 
 SUFFIXES = ("", "_E", "_P", "_TE", "_TP")
 """Of the own AE title: objects sent to base + suffix are also to be burned on a disc."""
 
-NAME_TIMEOUT = 5.0  # seconds that a caller waits for the addresses of a new name
+PATIENCE = 5.0  # seconds that a caller waits for the database, and for the addresses of names
 
 
 def own_titles(ae_title: str) -> frozenset[str]:
@@ -40,31 +56,84 @@ class Caller:
     may_retrieve: bool = False
     may_worklist: bool = False
     reason: str = ""
+    may_move_to_others: bool = False
+    """Whether its C-MOVE may name another destination than itself."""
+
+
+class Crowd(Protocol):
+    """The associations that there are, as far as one more is concerned."""
+
+    def is_full(self) -> bool:
+        """Whether there may be no more."""
+
+    def is_full_for_strangers(self) -> bool:
+        """Whether there may be no more of callers who may only verify."""
 
 
 class Admission:
-    """Tells callers apart. Used in association threads."""
+    """Tells callers apart."""
 
-    def __init__(self, resources: Resources, names: HostNames, unknown: UnknownCallers) -> None:
-        self._resources = resources
+    def __init__(
+        self,
+        clock: Any,
+        settings: Settings,
+        database: Database,
+        names: HostNames,
+        unknown: UnknownCallers,
+        crowd: Crowd,
+    ) -> None:
+        """`clock`: the reactor, or what calls later like it."""
+        self._clock = clock
+        self._settings = settings
+        self._database = database
         self._names = names
         self._unknown = unknown
+        self._crowd = crowd
+        self._titles = own_titles(settings.dicom.ae_title)
         self._remembered: dict[str, Peer] = {}
 
-    def caller(self, ae_title: str, address: str) -> Caller:
-        """Who calls, by AE title and IP address. An unknown one carries the reason.
+    async def decide(
+        self, request: AssociationRequest, address: str, certificate: str | None = None
+    ) -> Caller | Refusal:
+        """What becomes of `request` from an IP address.
 
+        `certificate`: fingerprint of the caller's verified TLS certificate, if it showed one.
         Raises Unavailable when that cannot be told now.
         """
-        address = plain_address(address)
-        if is_loopback(address) and self._resources.settings.dicom.trust_loopback:
-            return Caller(ae_title, address, True, True, True, True)
-        peer = self._peer(ae_title)
+        address, title = plain_address(address), request.calling_ae_title
+        if request.refusal is not None:
+            return request.refusal
+        if request.called_ae_title not in self._titles:
+            called = one_line(request.called_ae_title, 16)
+            self.note(title, address, f"it calls {called}, which is not this server's AE title")
+            return CALLED_TITLE_UNKNOWN
+        if not is_ae_title(title):
+            self.note(title, address, "it gives no AE title of its own")
+            return CALLING_TITLE_UNKNOWN
+        if self._crowd.is_full():
+            return TOO_MANY
+        caller = await self.caller(title, address, certificate)
+        if caller.reason:
+            self.note(title, address, caller.reason)
+            if all(context.abstract_syntax != VERIFICATION for context in request.contexts):
+                return CALLING_TITLE_UNKNOWN
+            if self._crowd.is_full_for_strangers():
+                return TOO_MANY
+        else:
+            _say_what_is_denied(caller, request)
+        return TOO_MANY if self._crowd.is_full() else caller
+
+    async def caller(self, ae_title: str, address: str, certificate: str | None = None) -> Caller:
+        """Who calls; an unknown one carries the reason. Raises Unavailable."""
+        if is_loopback(address) and self._settings.dicom.trust_loopback:
+            return Caller(ae_title, address, True, True, True, True, may_move_to_others=True)
+        peer = await self._peer(ae_title)
         if peer is None:
             return Caller(ae_title, address, reason="the AE title is not in the peer list")
         if not peer.enabled:
             return Caller(ae_title, address, reason="the peer is switched off")
-        if address not in self._addresses(peer.host):
+        shows_certificate = bool(peer.certificate) and peer.certificate == certificate
+        if not shows_certificate and not await self._comes_from(peer, address):
             return Caller(ae_title, address, reason="the AE title calls from another address")
         return Caller(
             ae_title,
@@ -73,34 +142,63 @@ class Admission:
             peer.may_query,
             peer.may_retrieve,
             peer.may_worklist,
+            may_move_to_others=peer.may_move_to_others,
         )
 
-    def note(self, caller: Caller) -> None:
+    def note(self, title: str, address: str, reason: str) -> None:
         """Put an unknown caller on the administrator's list."""
-        try:
-            self._resources.threads.ask(self._note, caller)
-        except Unavailable:
-            log.debug("the caller could not be noted")
+        self._unknown.note("dicom", title, address, reason)
 
-    async def _note(self, caller: Caller) -> None:
-        self._unknown.note("dicom", caller.ae_title, caller.address, caller.reason)
-
-    def _peer(self, ae_title: str) -> Peer | None:
+    async def _peer(self, ae_title: str) -> Peer | None:
         """The peer of this title; while the database is away, as it was last seen."""
+
+        async def find(tx: Transaction) -> Peer | None:
+            return await peers.find(tx, ae_title)
+
         try:
-            peer = self._resources.read("find peer", peers.find, ae_title)
-        except Unavailable:
+            peer = await self._soon(self._database.transaction("find peer", find, read_only=True))
+        except (Unavailable, TimeoutError):
             if ae_title in self._remembered:
                 return self._remembered[ae_title]
-            raise
+            raise Unavailable("the peer list cannot be read now") from None
         if peer is None:
             self._remembered.pop(ae_title, None)
         else:
             self._remembered[ae_title] = peer
         return peer
 
-    def _addresses(self, host: str) -> frozenset[str]:
+    async def _comes_from(self, peer: Peer, address: str) -> bool:
+        hosts = [each.host for each in peer.addresses]
+        if address in map(plain_address, hosts):
+            return True
         try:
-            return self._resources.threads.ask(self._names.addresses, host, deadline=NAME_TIMEOUT)
-        except Unavailable:
-            return frozenset()
+            return await self._soon(Deferred.fromCoroutine(self._is_named(hosts, address)))
+        except TimeoutError:
+            return False
+
+    async def _is_named(self, hosts: list[str], address: str) -> bool:
+        for host in hosts:
+            if address in await self._names.addresses(host):
+                return True
+        return False
+
+    def _soon(self, result: "Deferred[T]") -> Awaitable[T]:
+        return result.addTimeout(PATIENCE, self._clock)
+
+
+def _say_what_is_denied(caller: Caller, request: AssociationRequest) -> None:
+    """Say in the log why a listed peer gets fewer contexts than it proposed."""
+    asked = {context.abstract_syntax for context in request.contexts}
+    services = (
+        ("query", caller.may_query, QUERY),
+        ("retrieve", caller.may_retrieve, RETRIEVE),
+        ("ask for the worklist", caller.may_worklist, (MODALITY_WORKLIST_FIND,)),
+    )
+    for service, allowed, uids in services:
+        if not allowed and asked.intersection(uids):
+            log.warn(
+                "{title} from {address} may not {service}",
+                title=one_line(caller.ae_title),
+                address=caller.address,
+                service=service,
+            )

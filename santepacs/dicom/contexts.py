@@ -4,7 +4,7 @@ Of the transfer syntaxes in a context the caller's first that we know is taken: 
 its objects are encoded, or how it wants them, and pynetdicom would go by our order instead.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 
 from pydicom.uid import UID_dictionary
@@ -26,14 +26,29 @@ STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
 MODALITY_WORKLIST_FIND = "1.2.840.10008.5.1.4.31"
+STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
 
 QUERY = (PATIENT_ROOT_FIND, STUDY_ROOT_FIND)
 RETRIEVE = (PATIENT_ROOT_MOVE, PATIENT_ROOT_GET, STUDY_ROOT_MOVE, STUDY_ROOT_GET)
+SERVICES = frozenset((VERIFICATION, *QUERY, *RETRIEVE, MODALITY_WORKLIST_FIND, STORAGE_COMMITMENT))
+"""Everything that is no storage."""
 PATIENT_ROOT = (PATIENT_ROOT_FIND, PATIENT_ROOT_MOVE, PATIENT_ROOT_GET)
 
 NATIVE = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN)
-# "... Storage" by name, yet nothing that a storage SCP keeps.
-_NO_OBJECTS = ("Media Storage Directory Storage",)
+# "... Storage" by name, yet nothing that belongs to a study: a directory, and the classes of the
+# Non-Patient Object Storage Service Class (PS3.4 annex GG).
+_OF_NO_STUDY = (
+    "Media Storage Directory Storage",
+    "Hanging Protocol Storage",
+    "Color Palette Storage",
+    "Generic Implant Template Storage",
+    "Implant Assembly Template Storage",
+    "Implant Template Group Storage",
+    "CT Defined Procedure Protocol Storage",
+    "XA Defined Procedure Protocol Storage",
+    "Protocol Approval Storage",
+    "Inventory Storage",
+)
 
 
 @cache
@@ -47,9 +62,16 @@ def storage_classes() -> frozenset[str]:
         and " Storage" in name
         and "Commitment" not in name
         and "Stored Print" not in name
-        and name not in _NO_OBJECTS
     }
-    return frozenset(current | named)
+    of_no_study = {uid for uid, (name, *_) in UID_dictionary.items() if name in _OF_NO_STUDY}
+    return frozenset((current | named) - of_no_study)
+
+
+def is_storage(abstract_syntax: str | None, private: Collection[str]) -> bool:
+    """Whether objects of this SOP class are stored; `private`: those that the site added."""
+    if abstract_syntax in SERVICES:
+        return False
+    return abstract_syntax in storage_classes() or abstract_syntax in private
 
 
 def supported(
@@ -59,20 +81,29 @@ def supported(
     query: bool,
     retrieve: bool,
     worklist: bool,
+    commitment: bool = False,
+    private: Collection[str] = (),
 ) -> list[PresentationContext]:
-    """The contexts for a caller with these permissions who proposes these; Verification always."""
-    contexts = [_context(VERIFICATION)]
+    """The contexts for a caller with these permissions who proposes these; Verification always.
+
+    `private`: further SOP classes whose objects are stored.
+    """
+    uids = [VERIFICATION]
     if query:
-        contexts += [_context(uid) for uid in QUERY]
+        uids += QUERY
     if worklist:
-        contexts.append(_context(MODALITY_WORKLIST_FIND))
+        uids.append(MODALITY_WORKLIST_FIND)
     if retrieve:
-        contexts += [_context(uid) for uid in RETRIEVE]
+        uids += RETRIEVE
+    if commitment:
+        uids.append(STORAGE_COMMITMENT)
+    contexts = [_context(uid) for uid in uids]
     if store or retrieve:
         contexts += [
-            _storage_context(uid, syntaxes)
+            # Without a syntax that we know, it is the syntax that is refused, not the class.
+            _storage_context(uid, syntaxes or [EXPLICIT_LITTLE_ENDIAN])
             for uid, syntaxes in _preferences(proposed).items()
-            if uid in storage_classes() and syntaxes
+            if is_storage(uid, private)
         ]
     return contexts
 
@@ -107,37 +138,26 @@ def _storage_context(uid: str, syntaxes: list[str]) -> PresentationContext:
     return context
 
 
-MAXIMUM_CONTEXTS = 128
+MAXIMUM_CONTEXTS = 128  # in one association: their IDs are the odd numbers of a byte
 
 
-def to_send(kinds: Iterable[tuple[str, str]]) -> list[PresentationContext]:
+def to_send(kinds: Iterable[tuple[str, str]]) -> list[dict[str, list[PresentationContext]]]:
     """The contexts to propose for sending objects of these (SOP class, transfer syntax).
 
-    Each syntax stands in a context of its own, so that the receiver cannot choose another than
-    the object's; beside them the two little-endian ones that every receiver knows. When that is
-    too much, the uncompressed syntaxes of a class share a context; what is still too much is
-    left out, the last kinds first.
+    One entry for each association that it takes: SOP class -> its contexts. Each syntax stands in
+    a context of its own, so that the receiver cannot choose another than the object's; beside them
+    the two little-endian ones that every receiver knows.
     """
     kept: dict[str, list[str]] = {}
     for sop_class, syntax in kinds:
         kept.setdefault(sop_class, []).append(syntax)
-    apart = [
-        build_context(sop_class, [syntax])
-        for sop_class, syntaxes in kept.items()
-        for syntax in dict.fromkeys((*syntaxes, EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN))
-    ]
-    if len(apart) <= MAXIMUM_CONTEXTS:
-        return apart
-    shared = [
-        build_context(sop_class, choice)
-        for sop_class, syntaxes in kept.items()
-        for choice in _grouped(syntaxes)
-    ]
-    return shared[:MAXIMUM_CONTEXTS]
-
-
-def _grouped(syntaxes: list[str]) -> list[list[str]]:
-    compressed = [[syntax] for syntax in syntaxes if syntax not in NATIVE]
-    native = [syntax for syntax in syntaxes if syntax in NATIVE]
-    common = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
-    return [*compressed, list(dict.fromkeys((*native, *common)))]
+    associations: list[dict[str, list[PresentationContext]]] = []
+    room = 0
+    for sop_class, syntaxes in kept.items():
+        wanted = dict.fromkeys((*syntaxes, EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN))
+        if len(wanted) > room:
+            associations.append({})
+            room = MAXIMUM_CONTEXTS
+        associations[-1][sop_class] = [build_context(sop_class, [syntax]) for syntax in wanted]
+        room -= len(wanted)
+    return associations

@@ -1,146 +1,181 @@
-"""The DICOM server: one port, every service, each association in threads of its own.
+"""The DICOM server: gates for its ports, every service, each association in a thread of its own.
 
 What associations do is said by the table of services; who may ask for what by the admission.
 """
 
-import logging
 import socket
-import threading
 import time
-import warnings
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from pynetdicom import AE, _config, evt
-from pynetdicom.dimse_primitives import C_FIND, C_GET, C_MOVE, C_STORE
+from pynetdicom import AE
 from pynetdicom.presentation import PresentationContext
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from santepacs.access.unknown import UnknownCallers
-from santepacs.dicom import contexts, query, retrieve, sending, store, upper, worklist
-from santepacs.dicom.admission import Admission, Caller, own_titles
+from santepacs.activity import Activity
+from santepacs.dicom import (
+    associate,
+    commitment,
+    debugging,
+    query,
+    retrieve,
+    store,
+    tls,
+    upper,
+    verification,
+    worklist,
+)
+from santepacs.dicom.admission import Admission, Caller
+from santepacs.dicom.associations import Associations
 from santepacs.dicom.client import Client
-from santepacs.dicom.contexts import MODALITY_WORKLIST_FIND, VERIFICATION
+from santepacs.dicom.contexts import MODALITY_WORKLIST_FIND
+from santepacs.dicom.gate import Gate, Limits
+from santepacs.dicom.message import Command, Request
+from santepacs.dicom.negotiation import Negotiation
 from santepacs.dicom.resources import Resources
-from santepacs.dicom.session import COMBINED, RELATIONAL, Session
+from santepacs.dicom.session import Session
 from santepacs.dicom.spool import Spool
 from santepacs.dicom.upper import UpperAssociation
-from santepacs.errors import Unavailable
+from santepacs.errors import Malformed
 from santepacs.host.names import HostNames
-from santepacs.logs import fault, one_line
-from santepacs.model.addresses import plain_address
+from santepacs.logs import one_line
+from santepacs.threads import Crew
 
 log = Logger()
 
-UNASSOCIATED = 100  # connections beyond the associations that may be asking for one
-UNASSOCIATED_OF_ADDRESS = 50  # of these from one address: beyond, the longest there must go
-STRANGERS = 10  # associations at once of callers who may only verify
-QUIET = 1.0  # seconds without work after which a stopping server ends an association
-_LAST_WORDS = 3.0  # seconds for associations to end once they are told to
+LIMITS = Limits()
+RENEWAL = 60.0  # seconds between looks for a renewed certificate
+
+Serve = Callable[[Resources, Session, Request, PresentationContext], None]
 
 
 class DicomServer:
-    """Takes associations on a listening socket and serves them; `start` and `stop` once each."""
+    """Takes associations on listening sockets and serves them; `start` and `stop` once each."""
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(
+        self,
+        resources: Resources,
+        reactor: Any,
+        names: HostNames,
+        unknown: UnknownCallers,
+        tls_context: tls.ServerContext | None = None,
+        activity: Activity | None = None,
+    ) -> None:
+        """`tls_context`: for the port with TLS, if there is one. `activity` keeps what was done."""
         self.client = Client(resources.settings)
         self._settings = resources.settings
         self._resources = resources
+        self._reactor = reactor
+        self._tls = tls_context
+        self._activity = activity
+        self._associations = Associations(resources.settings)
+        self._crew = Crew("DICOM", self._associations.maximum)
         self._admission = Admission(
-            resources,
-            HostNames(resources.threads, time.monotonic),
-            UnknownCallers(resources.database, time.monotonic),
+            reactor, resources.settings, resources.database, names, unknown, self._associations
         )
-        self._titles = own_titles(resources.settings.dicom.ae_title)
-        self._lock = threading.Lock()
-        self._associations: dict[UpperAssociation, Session] = {}
-        self._listener: socket.socket | None = None
-        self._stopping = False
+        self._negotiation = Negotiation(resources, self._admission, self._associations)
+        self._gates: list[Gate] = []
+        self._renewal = LoopingCall(self._renew)
+        self._renewal.clock = reactor
 
-    def start(self, listener: socket.socket) -> None:
-        """Serve the callers of `listener`, which is this server's from now on."""
-        _configure_pynetdicom()
-        self._listener = listener
-        # Blocking, so not the reactor's: a thread that does nothing but accept.
-        threading.Thread(
-            target=self._accept_all, args=(listener,), name="DICOM accept", daemon=True
-        ).start()
+    def start(
+        self, listener: socket.socket | None, tls_listener: socket.socket | None = None
+    ) -> None:
+        """Serve the callers of the sockets, which are this server's from now on. In a thread."""
+        debugging.keep_content_out_of_logs()
+        self._resources.threads.ask(self._open, listener, tls_listener)
 
     def stop(self, grace: float) -> None:
-        """Take no more callers, let work finish for `grace` seconds, then abort. Blocking."""
-        self._stopping = True
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
-            listener.close()
-        deadline = time.monotonic() + grace
-        while self._running() and time.monotonic() < deadline:
-            for association in self._running():
-                if association.is_quiet(QUIET):
-                    association.end()
-            time.sleep(0.05)
-        for association in self._running():
-            association.end()
-        deadline = time.monotonic() + _LAST_WORDS
-        for association in self._running():
-            association.join(max(0.0, deadline - time.monotonic()))
+        """Take no more callers, let work finish for `grace` seconds, then abort. In a thread."""
+        self._resources.threads.ask(self._close)
+        self._associations.stop(grace)
+        self._crew.stop()
 
     def counts(self) -> tuple[int, int]:
         """Connections that there are, and those of them that are established associations."""
-        running = self._running()
-        return len(running), sum(association.is_established for association in running)
+        connections, established = self._associations.counts()
+        return connections + sum(gate.waiting for gate in self._gates), established
 
-    def _running(self) -> list[UpperAssociation]:
-        with self._lock:
-            return list(self._associations)
+    # --- connections: on the reactor --------------------------------------------------------------
 
-    # --- connections ------------------------------------------------------------------------------
+    async def _open(
+        self, listener: socket.socket | None, tls_listener: socket.socket | None
+    ) -> None:
+        if listener is not None:
+            self._gates.append(self._gate(listener, self._admission.decide, self._begin))
+        if tls_listener is not None and self._tls is not None:
+            self._gates.append(self._gate(tls_listener, None, partial(self._begin, with_tls=True)))
+            self._renewal.start(RENEWAL, now=False)
+        self._crew.start()
+        for gate in self._gates:
+            gate.start()
 
-    def _accept_all(self, listener: socket.socket) -> None:
-        while not self._stopping:
-            try:
-                connection, address = listener.accept()
-            except OSError:
-                if not self._stopping:
-                    log.error("cannot accept DICOM connections: out of file descriptors?")
-                    time.sleep(0.2)
-                continue
-            try:
-                self._begin(connection, address)
-            except Exception as error:  # noqa: BLE001 - one bad connection must not end them all
-                log.error("a connection could not be served: {fault}", fault=fault(error))
-                connection.close()
+    def _gate(self, listener: socket.socket, decide: Any, handoff: Any) -> Gate:
+        return Gate(
+            self._reactor,
+            listener,
+            decide,
+            handoff,
+            patience=lambda: self._settings.dicom.association_timeout,
+            turned_away=partial(self._admission.note, ""),
+            limits=LIMITS,
+        )
 
-    def _begin(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
+    async def _close(self) -> None:
+        if self._renewal.running:
+            self._renewal.stop()
+        while self._gates:
+            self._gates.pop().stop()
+
+    async def _renew(self) -> None:
+        try:
+            if self._tls is not None and await self._resources.threads.run(self._tls.renew):
+                log.info("the certificate for DICOM over TLS was read anew")
+        except Malformed as problem:
+            log.error("the old TLS certificate stays in use: {problem}", problem=problem)
+
+    def _begin(
+        self,
+        connection: socket.socket,
+        address: tuple[Any, ...],
+        caller: Caller | None,
+        *,
+        with_tls: bool = False,
+    ) -> None:
+        """Let a thread of its own serve a connection; its caller is not known before TLS."""
         dicom = self._settings.dicom
-        _speak(dicom.debug)
-        running = self._running()
-        if len(running) >= dicom.maximum_associations + UNASSOCIATED:
-            connection.close()
-            return
-        crowd = [each for each in running if each.is_idle_caller(address[0])]
-        if len(crowd) >= UNASSOCIATED_OF_ADDRESS:
-            crowd[0].end()
+        debugging.speak(dicom.debug)
         ae = AE(dicom.ae_title)
         ae.acse_timeout = dicom.association_timeout
         ae.dimse_timeout = dicom.service_timeout
         ae.network_timeout = dicom.network_timeout
-        association = upper.accept(
-            ae, connection, address, self._services(), self._spool, self._handlers(), self._ended
+        association = associate.accept(
+            ae,
+            connection,
+            address,
+            self._services(),
+            self._spool,
+            self._negotiation.handlers(),
+            self._ended,
+            self._tls.current if with_tls and self._tls is not None else None,
         )
-        with self._lock:
-            self._associations[association] = Session(association)
-        try:
-            association.start()
-        except RuntimeError:  # no more threads
-            self._ended(association)
-            raise
+        self._associations.add(association, address[0], caller)
+        self._crew.run(association.run_reactor)
+
+    # --- associations: in their own threads -------------------------------------------------------
 
     def _ended(self, association: UpperAssociation) -> None:
-        with self._lock:
-            session = self._associations.pop(association, None)
-        if session is not None and session.summary():
+        session = self._associations.remove(association)
+        if session is None:
+            return
+        record = session.record(datetime.now(UTC))
+        if self._activity is not None and record is not None:
+            self._reactor.callFromThread(self._activity.note, record)
+        if session.summary():
             log.info(
                 "{title} from {address}: {summary} in {seconds:.1f} s",
                 title=one_line(session.caller.ae_title),
@@ -149,121 +184,37 @@ class DicomServer:
                 seconds=time.monotonic() - session.began,
             )
 
-    def _strangers(self) -> int:
-        with self._lock:
-            associations = list(self._associations.items())
-        return sum(
-            bool(session.caller.reason) and association.is_established
-            for association, session in associations
-        )
+    # --- services ---------------------------------------------------------------------------------
 
-    def _session(self, association: UpperAssociation) -> Session:
-        with self._lock:
-            return self._associations[association]
-
-    # --- what comes over an association -----------------------------------------------------------
-
-    def _services(self) -> dict[type, upper.Service]:
-        return {
-            C_STORE: self._serving(store.serve),
-            C_FIND: self._serving(_find),
-            C_GET: self._serving(retrieve.serve_get),
-            C_MOVE: self._serving(partial(_move, self.client)),
+    def _services(self) -> dict[int, upper.Service]:
+        services: dict[int, Serve] = {
+            Command.C_ECHO: verification.serve,
+            Command.C_STORE: store.serve,
+            Command.C_FIND: _find,
+            Command.C_GET: retrieve.serve_get,
+            Command.C_MOVE: partial(_move, self.client),
+            Command.N_ACTION: commitment.serve,
         }
+        return {command: self._serving(serve) for command, serve in services.items()}
 
-    def _serving(
-        self, service: Callable[[Resources, Session, Any, PresentationContext], None]
-    ) -> upper.Service:
+    def _serving(self, service: Serve) -> upper.Service:
         def serve(
-            association: UpperAssociation, request: Any, context: PresentationContext
+            association: UpperAssociation, request: Request, context: PresentationContext
         ) -> None:
-            service(self._resources, self._session(association), request, context)
+            session = self._associations.session(association)
+            service(self._resources, session, request, context)
 
         return serve
 
     def _spool(
-        self, association: UpperAssociation, command: Any, context: PresentationContext
+        self, association: UpperAssociation, request: Request, context: PresentationContext
     ) -> Spool:
-        return store.open_spool(self._resources, self._session(association), command, context)
-
-    def _handlers(self) -> list[tuple[Any, Callable[[Any], Any]]]:
-        return [(evt.EVT_REQUESTED, self._requested), (evt.EVT_SOP_EXTENDED, self._negotiate)]
-
-    def _requested(self, event: Any) -> None:
-        """Decide on an association request; until then no context is acceptable."""
-        association: UpperAssociation = event.assoc
-        try:
-            refusal = self._decide(association)
-        except Unavailable:
-            refusal = (2, 3, 1)  # transient: temporary congestion
-        except Exception as error:  # noqa: BLE001 - pynetdicom would go on and accept
-            log.error("an association could not be decided: {fault}", fault=fault(error))
-            refusal = (2, 3, 1)
-        if refusal is not None:
-            upper.reject(association, *refusal)
-
-    def _decide(self, association: UpperAssociation) -> tuple[int, int, int] | None:
-        """Result, source and reason of a rejection (PS3.8 table 9-21), or None to accept."""
-        proposal: Any = association.requestor.primitive
-        where: Any = association.requestor.address_info
-        calling, called = proposal.calling_ae_title.strip(), proposal.called_ae_title.strip()
-        if called not in self._titles:
-            reason = f"it calls {one_line(called, 16)}, which is not this server's AE title"
-            self._admission.note(Caller(calling, plain_address(where.address), reason=reason))
-            return (1, 1, 7)
-        if self.counts()[1] >= self._settings.dicom.maximum_associations or self._stopping:
-            return (2, 3, 2)
-        caller = self._admission.caller(calling, where.address)
-        if caller.reason:
-            self._admission.note(caller)
-            proposed = proposal.presentation_context_definition_list
-            if all(context.abstract_syntax != VERIFICATION for context in proposed):
-                return (1, 1, 3)
-            if self._strangers() >= STRANGERS:
-                return (2, 3, 2)
-        else:
-            self._note_denied(caller, proposal.presentation_context_definition_list)
-        self._session(association).caller = caller
-        association.acceptor.supported_contexts = contexts.supported(
-            proposal.presentation_context_definition_list,
-            store=caller.may_store,
-            query=caller.may_query,
-            retrieve=caller.may_retrieve,
-            worklist=caller.may_worklist,
-        )
-        return None
-
-    def _note_denied(self, caller: Caller, proposed: list[PresentationContext]) -> None:
-        """Say in the log why a listed peer gets fewer contexts than it proposed."""
-        asked = {str(context.abstract_syntax) for context in proposed}
-        services = (
-            ("query", caller.may_query, contexts.QUERY),
-            ("retrieve", caller.may_retrieve, contexts.RETRIEVE),
-            ("ask for the worklist", caller.may_worklist, (MODALITY_WORKLIST_FIND,)),
-        )
-        for service, allowed, uids in services:
-            if not allowed and asked.intersection(uids):
-                log.warn(
-                    "{title} from {address} may not {service}",
-                    title=one_line(caller.ae_title),
-                    address=caller.address,
-                    service=service,
-                )
-
-    def _negotiate(self, event: Any) -> dict[str, bytes]:
-        """Agree to relational queries and retrieval, and to combined date and time (C.5.1.1)."""
-        session = self._session(event.assoc)
-        for uid, asked in event.app_info.items():
-            if uid in (*contexts.QUERY, *contexts.RETRIEVE):
-                agreed = bytearray(len(asked))
-                for position in (RELATIONAL, COMBINED) if uid in contexts.QUERY else (RELATIONAL,):
-                    agreed[position : position + 1] = asked[position : position + 1]
-                session.negotiated[str(uid)] = bytes(agreed)
-        return session.negotiated
+        session = self._associations.session(association)
+        return store.open_spool(self._resources, session, request, context)
 
 
 def _find(
-    resources: Resources, session: Session, request: C_FIND, context: PresentationContext
+    resources: Resources, session: Session, request: Request, context: PresentationContext
 ) -> None:
     service = worklist if context.abstract_syntax == MODALITY_WORKLIST_FIND else query
     service.serve(resources, session, request, context)
@@ -273,32 +224,7 @@ def _move(
     client: Client,
     resources: Resources,
     session: Session,
-    request: C_MOVE,
+    request: Request,
     context: PresentationContext,
 ) -> None:
     retrieve.serve_move(resources, client, session, request, context)
-
-
-class _ToOurLog(logging.Handler):
-    """pynetdicom's log records, for `dicom.debug`."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        log.debug("pynetdicom: {message}", message=record.getMessage())
-
-
-def _configure_pynetdicom() -> None:
-    """pynetdicom's switches, for the process: never the content of anything in a log."""
-    _config.LOG_REQUEST_IDENTIFIERS = False
-    _config.LOG_RESPONSE_IDENTIFIERS = False
-    sending.use_file_sending()
-    # pydicom warns of impossible values by quoting them, and those may be a patient's.
-    warnings.filterwarnings("ignore", module=r"pydicom\b")
-
-
-def _speak(debug: bool) -> None:
-    """Let pynetdicom tell what goes on (`dicom.debug`), or keep it quiet."""
-    _config.LOG_HANDLER_LEVEL = "standard" if debug else "none"
-    logger = logging.getLogger("pynetdicom")
-    if debug and not any(isinstance(handler, _ToOurLog) for handler in logger.handlers):
-        logger.addHandler(_ToOurLog())
-    logger.setLevel(logging.DEBUG if debug else logging.CRITICAL)

@@ -1,12 +1,14 @@
 """What DICOM services reach of the rest of the house."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from santepacs.archive.archive import Archive
 from santepacs.db.database import Database, Transaction
+from santepacs.jobs import Queue
+from santepacs.processes import Processes
 from santepacs.settings import Settings
 from santepacs.threads import Threads
 
@@ -22,6 +24,10 @@ class Resources:
     archive: Archive
     database: Database
     incoming: Path
+    processes: Processes = field(default_factory=Processes)
+    """For what decodes pixels."""
+    jobs: Queue | None = None
+    """Later work; a transaction that asks for some is run by `cause`."""
 
     def read(self, name: str, query: Callable[..., Awaitable[T]], *args: Any, **named: Any) -> T:
         """Run ``query(tx, *args, **named)`` in a read-only transaction and wait for it.
@@ -33,6 +39,16 @@ class Resources:
     def write(self, name: str, work: Callable[..., Awaitable[T]], *args: Any, **named: Any) -> T:
         """Like `read`, for a transaction that changes something."""
         return self._run(name, False, work, args, named)
+
+    def cause(self, name: str, work: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """Like `write`, for a transaction that asks for later work (`santepacs.db.jobs.add`)."""
+        result = self.write(name, work, *args)
+        self.threads.ask(self._wake)
+        return result
+
+    async def _wake(self) -> None:
+        if self.jobs is not None:
+            self.jobs.wake()
 
     def _run(
         self,

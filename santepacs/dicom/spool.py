@@ -1,66 +1,77 @@
-"""Data sets of C-STORE on their way to a file: never held in memory, never left behind."""
+"""Data sets of C-STORE as they arrive: in memory first, then in ``incoming``, never left there."""
 
-import io
 import uuid
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 LARGEST_OBJECT = 4 * 1024**3  # bytes
+IN_MEMORY = 1024 * 1024  # bytes that an object may have before it goes to a file
 
 
-class Spool(io.BytesIO):
-    """A data set that goes to a file as it arrives; pynetdicom takes it for a BytesIO.
+class Spool:
+    """A Part 10 file in the making: its header, then the data set fragment by fragment.
 
-    Without a folder it goes nowhere: its sender may not store. A disk that is full is remembered,
+    Without a folder nothing is kept: its sender may not store. A disk that is full is remembered,
     for the answer, and the rest is dropped.
     """
 
     def __init__(self, folder: Path | None, header: bytes) -> None:
-        super().__init__()
-        self.path = None if folder is None else folder / f"{uuid.uuid4().hex}.part"
         self.failure: OSError | None = None
+        self._folder = folder
+        self._data = bytearray(header)
         self._size = 0
+        self._path: Path | None = None
         self._file: BinaryIO | None = None
-        if self.path is not None:
-            try:
-                self._file = open(self.path, "xb", buffering=256 * 1024)  # noqa: SIM115
-                self._file.write(header)
-            except OSError as error:
-                self._fail(error)
 
-    def write(self, data: Any) -> int:
+    def write(self, fragment: bytes | memoryview) -> None:
         """Take a fragment. Raises ValueError beyond the largest object."""
-        self._size += len(data)
+        self._size += len(fragment)
         if self._size > LARGEST_OBJECT:
             raise ValueError("the data set is too large")
-        if self._file is not None:
-            try:
-                self._file.write(data)
-            except OSError as error:
-                self._fail(error)
-        return len(data)
+        if self._folder is None or self.failure is not None:
+            return
+        self._data += fragment
+        if len(self._data) > IN_MEMORY:
+            self._write_out()
 
-    def finish(self) -> Path | None:
-        """The complete file; None if there is none (`failure` says why, if the disk did)."""
-        if self._file is not None:
-            try:
-                self._file.close()
-            except OSError as error:
-                self._fail(error)
-            self._file = None
-        return None if self.failure else self.path
+    def finish(self) -> Path | bytearray:
+        """The complete Part 10 file: its bytes, or where it lies if it was too large for that.
+
+        Raises OSError when it could not be written.
+        """
+        if self._path is not None:
+            self._write_out()
+            self._close()
+        if self.failure is not None:
+            raise self.failure
+        return self._path or self._data
 
     def discard(self) -> None:
-        """Remove the file, wherever it got to."""
-        self.finish()
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
+        """Forget it all, wherever it got to."""
+        self._data = bytearray()
+        self._close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
 
-    def _fail(self, error: OSError) -> None:
-        self.failure = error
+    def _write_out(self) -> None:
+        try:
+            if self._file is None and self._folder is not None:
+                path = self._folder / f"{uuid.uuid4().hex}.part"
+                self._file = open(path, "xb", buffering=0)  # noqa: SIM115
+                self._path = path
+            if self._file is not None:
+                with memoryview(self._data) as left:
+                    written = 0
+                    while written < len(left):
+                        written += self._file.write(left[written:]) or 0
+            self._data = bytearray()
+        except OSError as error:
+            self.failure = error
+            self.discard()
+
+    def _close(self) -> None:
         file, self._file = self._file, None
         if file is not None:
             with suppress(OSError):
                 file.close()
-        self.discard()

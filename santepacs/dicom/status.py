@@ -2,7 +2,14 @@
 
 from enum import IntEnum
 
-from santepacs.errors import Conflict, Forbidden, Malformed, NotFound, Unavailable
+from santepacs.errors import (
+    Conflict,
+    Forbidden,
+    Malformed,
+    NotFound,
+    SantepacsError,
+    Unavailable,
+)
 from santepacs.model.study import Outcome
 
 
@@ -47,12 +54,19 @@ _QUERY: dict[type[Exception], Status] = {
 
 def of_store(error: Exception) -> Status:
     """The answer to a C-STORE that ended in `error`."""
-    return _STORE.get(type(error), Status.PROCESSING_FAILURE)
+    return _looked_up(error, _STORE)
 
 
 def of_query(error: Exception) -> Status:
     """The answer to a C-FIND, C-MOVE or C-GET that ended in `error`."""
-    return _QUERY.get(type(error), Status.PROCESSING_FAILURE)
+    return _looked_up(error, _QUERY)
+
+
+def _looked_up(error: Exception, table: dict[type[Exception], Status]) -> Status:
+    for kind in type(error).mro():
+        if kind in table:
+            return table[kind]
+    return Status.PROCESSING_FAILURE
 
 
 def is_warning(status: int) -> bool:
@@ -65,6 +79,6 @@ def comment(error: Exception) -> str:
 
     Only our own errors speak: their messages hold no patient data.
     """
-    if type(error) not in _STORE and type(error) not in _QUERY:
+    if not isinstance(error, SantepacsError):
         return ""
     return str(error).encode("ascii", "replace").decode()[:64]

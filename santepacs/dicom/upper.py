@@ -1,39 +1,41 @@
-"""The upper layer (PS3.8) under pynetdicom's services, made fit for an open network.
+"""Associations (PS3.8): pynetdicom's, driven by events in one thread each, fit for an open network.
 
-Everything that touches pynetdicom's private parts stands here and in `santepacs.dicom.transport`,
-so that the layer can be replaced in one place. What the two add to pynetdicom 3.0.4:
+What this adds to pynetdicom 3.0.4, whose negotiation, state machine and requests are used as they
+are:
 
-- A PDU is bounded in length and time, before and after the association is established; pynetdicom
-  waits for ever inside a PDU and takes 4 GiB of it.
-- A data set of C-STORE goes to a file as it arrives and is never held in memory; what is left of
-  it when the association ends is removed. All other messages are bounded.
+- One thread reads, serves and sends; nothing polls. While a service is busy the peer waits in the
+  kernel; `is_cancelled` and `is_open` look at what has come.
+- A PDU is bounded in length and time, a message in length and rate.
+- Data sets of C-STORE go to a spool as they arrive, and stored objects go out as P-DATA straight
+  from their file.
 - What cannot be understood ends in an A-ABORT, not in a dead thread.
-- What is sent waits in a short queue, and reading takes turns with it, so that a slow peer costs
-  no memory and a C-CANCEL is seen while matches are being sent.
-- No thread keeps the process alive.
 
-Private names relied on: ``Association._accepted_cx _serve_request _is_paused _kill``,
-``DULServiceProvider._kill_thread``, the fields of ``DIMSEMessage`` and that its class changes when
-the command is complete.
+Everything that touches pynetdicom's private parts stands here, in `santepacs.dicom.provider` and
+in `santepacs.dicom.messages`. Private names relied on here: ``Association._accepted_cx
+_serve_request _is_paused _kill _run_reactor _abort_blocking _sent_abort _handlers`` and the other
+attributes that its ``__init__`` makes.
 """
 
-import socket
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pynetdicom
-from pynetdicom import AE
-from pynetdicom.association import Association
-from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
-from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom import AE, evt
+from pynetdicom.acse import ACSE
+from pynetdicom.association import Association, ServiceUser
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.transport import AddressInformation
 from twisted.logger import Logger
 
+from santepacs.dicom import message
+from santepacs.dicom.connection import Connection, Ended, Interrupted
+from santepacs.dicom.message import Element, Request
+from santepacs.dicom.messages import Message, Messages, tell_of_pdus
+from santepacs.dicom.proposal import AssociationRequest
+from santepacs.dicom.provider import Provider
 from santepacs.dicom.spool import Spool
-from santepacs.dicom.transport import Provider, Socket
+from santepacs.errors import Malformed
 from santepacs.logs import fault
 
 log = Logger()
@@ -41,221 +43,262 @@ log = Logger()
 if pynetdicom.__version__ != "3.0.4":
     raise ImportError("santepacs relies on private parts of pynetdicom 3.0.4")
 
-MAXIMUM_PDU = 131_072  # bytes; what we announce, and the most we send at once
-LARGEST_COMMAND = 64 * 1024
-LARGEST_IDENTIFIER = 4 * 1024 * 1024
-MAXIMUM_PIPELINED = 16  # requests that came before the first was answered
-_LAST_WORDS = 1.0  # seconds in which an A-ABORT may still be sent
+GRACE = 60.0  # seconds that a message may take whatever its size
+MINIMUM_RATE = 2000  # bytes per second that it must come with afterwards
+QUEUED = 32 * 1024  # bytes of answers that are sent together
 
-Service = Callable[["UpperAssociation", Any, PresentationContext], None]
+Service = Callable[["UpperAssociation", Request, PresentationContext], None]
 """Serves one request of the peer, in the association's thread."""
 
-OpenSpool = Callable[["UpperAssociation", Any, PresentationContext], "Spool"]
-"""Says where the data set of a C-STORE command goes; by raising, that it must not come."""
+_SIDES = ("requestor", "acceptor")
 
 
-class _Messages(DIMSEServiceProvider):
-    """Puts messages together from fragments, within bounds."""
+class _Always:
+    """What pynetdicom waits for between its threads; here it is always so."""
 
-    assoc: "UpperAssociation"
+    def set(self) -> None:
+        """It is."""
 
-    def receive_primitive(self, primitive: P_DATA) -> None:
-        try:
-            for fragment in primitive.presentation_data_value_list:
-                one = P_DATA()
-                one.presentation_data_value_list.append(fragment)
-                super().receive_primitive(one)
-                self._check(self.message)
-        except Exception as error:  # noqa: BLE001 - whatever a peer sends, it gets an A-ABORT
-            log.debug("message refused: {error}", error=type(error).__name__)
-            self.discard()
-            self.dul.event_queue.put("Evt19")
+    def clear(self) -> None:
+        """It stays so."""
 
-    def _check(self, message: DIMSEMessage | None) -> None:
-        if self.msg_queue.qsize() > MAXIMUM_PIPELINED:
-            raise ValueError("too many requests at once")
-        if message is None:
-            return
-        if message.encoded_command_set.tell() > LARGEST_COMMAND:
-            raise ValueError("the command is too large")
-        if isinstance(message.data_set, Spool):
-            return
-        if isinstance(message, C_STORE_RQ):
-            message.data_set = self.assoc.spool(message.command_set, message.context_id)
-            return
-        size = message.data_set.tell() if message.data_set is not None else 0
-        if size and type(message) is DIMSEMessage:
-            raise ValueError("a data set without a command")
-        if size > LARGEST_IDENTIFIER:
-            raise ValueError("the identifier is too large")
+    def wait(self) -> None:
+        """There is nothing to wait for."""
 
-    @property
-    def maximum_pdu_size(self) -> int:
-        """What the peer takes, and never more than we would; 0 stands for any length."""
-        return min(super().maximum_pdu_size or MAXIMUM_PDU, MAXIMUM_PDU)
+    def is_set(self) -> bool:
+        """It is."""
+        return True
 
-    def discard(self) -> None:
-        """Remove the files of what was received and will not be served."""
-        message, self.message = self.message, None
-        left = [message.data_set] if message is not None else []
-        while not self.msg_queue.empty():
-            _, request = self.msg_queue.get_nowait()
-            left.append(getattr(request, "DataSet", None))
-        for data_set in left:
-            if isinstance(data_set, Spool):
-                data_set.discard()
+
+_ALWAYS = _Always()
+
+OpenSpool = Callable[["UpperAssociation", Request, PresentationContext], Spool]
+"""Says where the data set of a C-STORE goes; by raising, that it must not come."""
 
 
 class UpperAssociation(Association):
     """An association on this layer. `services` serve the requests that come over it."""
 
-    dimse: _Messages
+    dimse: Messages
+    dul: Provider
 
     def __init__(
         self,
         ae: AE,
         mode: str,
-        services: dict[type, Service] | None = None,
+        connection: Connection,
+        services: dict[int, Service] | None = None,
         spool: OpenSpool | None = None,
         ended: "Callable[[UpperAssociation], None] | None" = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        super().__init__(ae, mode)
-        self.dul = Provider(self)
-        self.dimse = _Messages(self)
-        # Setting them starts nothing; it tells the new provider.
-        self.acse_timeout, self.network_timeout = self.acse_timeout, self.network_timeout
+        # Not pynetdicom's own: the threads and queues that it makes and that nobody needs here
+        # cost as much as the negotiation. A test keeps the two alike.
+        self._ae, self.mode, self._server = ae, mode, None
+        self.requestor, self.acceptor = (ServiceUser(self, side) for side in _SIDES)
+        self.is_established = self.is_rejected = self.is_aborted = self.is_released = False
+        self._sent_abort = self._sent_release = self._kill = self._started_dul = False
+        self._accepted_cx, self._rejected_cx = {}, []
+        self.connection = connection
+        self.acse = ACSE(self)
+        self.dul = Provider(self, connection)
+        self.dimse = Messages(self)
+        self.acse_timeout, self.connection_timeout = ae.acse_timeout, ae.connection_timeout
+        self.dimse_timeout, self.network_timeout = ae.dimse_timeout, ae.network_timeout
+        self.network_timeout_response = "A-ABORT"
+        self._handlers: Any = {}
+        self._bind_defaults()
+        self._dul_ready = self._reactor_checkpoint = _ALWAYS  # type: ignore[assignment]
+        self._timer_resolution = None
+        self.proposal: AssociationRequest | None = None
+        """What the peer asked for, if it asked us."""
+        self.peer_certificate: bytes | None = None
+        """What the peer showed over TLS, in DER, if it was asked for and verified."""
         self._services = services or {}
-        self._spool = spool
+        self._open_spool = spool
         self._ended = ended
+        self._tls = tls
         self._busy = False
         self._quiet_since = time.monotonic()
+        self._receiving_since: float | None = None
+        self._received_before = 0
+        self._queued: list[Any] = []
+        self._queued_size = 0
+        # pynetdicom's requests wait for this before they use the connection.
+        self._is_paused = True
 
-    def spool(self, command: Any, context_id: int | None) -> Spool:
-        """Where the data set of a C-STORE request goes. Raises KeyError for no such context."""
-        if self._spool is None:
-            raise ValueError("nobody stores here")
-        return self._spool(self, command, self._accepted_cx[context_id or 0])
+    @property
+    def accepted(self) -> dict[int, PresentationContext]:
+        """The accepted presentation contexts by ID."""
+        return self._accepted_cx
+
+    def is_watched(self, event: Any) -> bool:
+        """Whether somebody wants to hear of this event of pynetdicom."""
+        return bool(self._handlers.get(event))
+
+    def deadline(self, seconds: float | None) -> float:
+        """The time so many seconds from now; None stands for a day."""
+        return time.monotonic() + (86_400.0 if seconds is None else seconds)
+
+    # --- the association's thread -----------------------------------------------------------------
 
     def run_reactor(self) -> None:
         try:
+            if self._tls is not None:
+                timeout = float(self.acse_timeout or 0)
+                self.connection.start_tls(self._tls, timeout, server_side=True)
+                self.peer_certificate = self.connection.peer_certificate()
             super().run_reactor()
+        except (Ended, Interrupted) as problem:
+            log.debug("no association: {reason}", reason=str(problem))
         finally:
-            self.dul.join(_LAST_WORDS)
-            self._kill = self.dul._kill_thread = True
-            self.dul.join(_LAST_WORDS)
-            self._spool = None
-            self.dimse.discard()
-            if self.dul.socket is not None:
-                self.dul.socket.close()
+            self.close()
             if self._ended is not None:
                 self._ended(self)
 
-    def _serve_request(self, msg: Any, context_id: int) -> None:
-        service = self._services.get(type(msg))
-        context = self._accepted_cx.get(context_id)
-        if not msg.is_valid_request:
-            # pynetdicom would say nothing, and the peer would wait.
-            if isinstance(getattr(msg, "DataSet", None), Spool):
-                msg.DataSet.discard()
+    def _run_reactor(self) -> None:
+        """Serve request after request until the association ends."""
+        while self.is_established and not self._kill:
+            received = self.dimse.next_message(self._patience())
+            if received is not None:
+                self._serve(received)
+            elif self.acse.is_release_requested():
+                self.acse.send_release(is_response=True)
+                self._over(evt.EVT_RELEASED, is_released=True)
+            elif self.acse.is_aborted() or not self.dul.is_alive():
+                self.dul.receive_pdu(wait=False)  # so that who watches hears of it
+                self._over(evt.EVT_ABORTED, is_aborted=True)
+            elif time.monotonic() >= self._patience():
+                log.debug("association aborted: nothing came in time")
+                self.abort()
+
+    def _over(self, event: Any, *, is_released: bool = False, is_aborted: bool = False) -> None:
+        self.is_released, self.is_aborted = is_released, is_aborted
+        self.is_established = False
+        evt.trigger(self, event, {})
+        self.kill()
+
+    def _patience(self) -> float:
+        """The time at which the peer has been silent, or slow with a message, for too long."""
+        silence = self.dul.last_pdu + float(self.network_timeout or 86_400)
+        if not self.dimse.is_receiving:
+            self._receiving_since = None
+            return max(silence, self._quiet_since + float(self.network_timeout or 86_400))
+        if self._receiving_since is None:
+            self._receiving_since = time.monotonic()
+            self._received_before = self.connection.received
+        received = self.connection.received - self._received_before
+        return min(silence, self._receiving_since + GRACE + received / MINIMUM_RATE)
+
+    def _serve(self, received: Message) -> None:
+        context = self._accepted_cx[received.context_id]
+        field = message.number(received.command, Element.COMMAND_FIELD)
+        service = self._services.get(field)
+        try:
+            if service is None:
+                self._serve_pynetdicoms(received)
+                return
+            request = message.request(received.command)
+            request.data_set = received.data_set
+        except Malformed as problem:
+            log.debug("association aborted: {reason}", reason=str(problem))
+            if isinstance(received.data_set, Spool):
+                received.data_set.discard()
             self.abort()
             return
-        if service is None or context is None:
-            super()._serve_request(msg, context_id)
-            return
-        self._busy = self._is_paused = True
+        self._busy = True
         self.dimse.cancel_req = {}
         try:
-            service(self, msg, context)
+            service(self, request, context)
+            self.flush()
         except Exception as error:  # noqa: BLE001 - services answer; this is our own mistake
             log.error("a DICOM service failed: {fault}", fault=fault(error))
             self.abort()
         finally:
             self.dimse.cancel_req = {}
-            self._busy = self._is_paused = False
+            self._busy = False
             self._quiet_since = time.monotonic()
+
+    def _serve_pynetdicoms(self, received: Message) -> None:
+        """Let pynetdicom, and the handlers bound to its events, serve what we do not."""
+        primitive: Any = self.dimse.primitive(received)
+        if primitive.MessageIDBeingRespondedTo is not None or not primitive.is_valid_request:
+            raise Malformed("not a valid request")
+        self._serve_request(primitive, received.context_id)
+
+    def spool(self, received: Message) -> Spool:
+        """Where the data set of a C-STORE goes. Raises Malformed if it must not come."""
+        if self._open_spool is None:
+            raise Malformed("nobody stores here")
+        context = self._accepted_cx[received.context_id]
+        return self._open_spool(self, message.request(received.command), context)
+
+    # --- for services -----------------------------------------------------------------------------
 
     def is_cancelled(self, message_id: int) -> bool:
         """Whether the peer sent a C-CANCEL for its request `message_id`."""
+        self._look()
         return message_id in self.dimse.cancel_req
 
     def is_open(self) -> bool:
         """Whether the peer is still there to be answered."""
-        return self.is_established and self.dul.is_alive() and not self.acse.is_aborted()
+        self._look()
+        return self.is_established and self.dul.is_alive() and self.dul.peek_next_pdu() is None
+
+    def _look(self) -> None:
+        """React to what has come, without waiting; one request ahead is enough."""
+        while self.is_established and self.dul.is_alive() and not self.dimse.is_receiving:
+            if self.dul.peek_next_pdu() is not None or not self.dul.advance(0.0):
+                return
+
+    def send_message(self, context_id: int, command: bytes, data_set: bytes = b"") -> None:
+        """Send a message, and before it what was queued, in one write."""
+        self.queue_message(context_id, command, data_set)
+        self.flush()
+
+    def queue_message(self, context_id: int, command: bytes, data_set: bytes = b"") -> None:
+        """Send a message together with those that follow soon."""
+        self._queued += self.dimse.pdus(context_id, command, data_set)
+        self._queued_size += len(command) + len(data_set)
+        if self._queued_size > QUEUED:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what was queued."""
+        queued, self._queued, self._queued_size = self._queued, [], 0
+        if queued:
+            self.write(queued)
+
+    def write(self, pdus: list[Any]) -> bool:
+        """Send P-DATA-TF PDUs, as `Messages.fragments` makes them; whether that was possible."""
+        written = self.dul.write_data(pdus)
+        if written and self.is_watched(evt.EVT_PDU_SENT):
+            tell_of_pdus(self, pdus)
+        return written
+
+    # --- from outside -----------------------------------------------------------------------------
 
     def is_quiet(self, seconds: float) -> bool:
         """Whether nothing has been going on for so long."""
-        receiving = self.dimse.message is not None or not self.dimse.msg_queue.empty()
-        return not (self._busy or receiving) and time.monotonic() - self._quiet_since > seconds
-
-    def is_idle_caller(self, address: str) -> bool:
-        """Whether this is a connection from `address` that has not become an association yet."""
-        caller: Any = self.requestor.address_info
-        return caller.address == address and not (self.is_established or self._kill)
+        idle = not (self._busy or self.dimse.is_receiving)
+        return idle and time.monotonic() - self._quiet_since > seconds
 
     def end(self) -> None:
-        """Abort without waiting for the peer; from any thread."""
-        self.abort(block=False)
-        self._kill = True
+        """Have the association aborted by its own thread; from any thread, without waiting."""
+        self.connection.interrupt()
 
+    def _abort_blocking(self, block: bool = True) -> None:
+        """What `abort` does: an A-ABORT, and the end."""
+        if self._sent_abort or self.is_released:
+            return
+        self._sent_abort = True
+        self.acse.send_abort(0x00)
+        evt.trigger(self, evt.EVT_ABORTED, {})
+        self.kill()
 
-def accept(
-    ae: AE,
-    connection: socket.socket,
-    address: tuple[Any, ...],
-    services: dict[type, Service],
-    spool: OpenSpool,
-    handlers: list[tuple[Any, Callable[[Any], Any]]],
-    ended: Callable[[UpperAssociation], None],
-) -> UpperAssociation:
-    """An association, not started yet, for a connection that somebody made to us.
-
-    `handlers` are pynetdicom's (event, function); `ended` is called when all is over.
-    """
-    association = UpperAssociation(ae, "acceptor", services, spool, ended)
-    association.name = f"DICOM {address[0]}"
-    association.set_socket(Socket(association, client_socket=connection))
-    association.acceptor.ae_title = ae.ae_title
-    association.acceptor.address_info = AddressInformation.from_tuple(connection.getsockname())
-    association.acceptor.maximum_length = MAXIMUM_PDU
-    association.acceptor.implementation_class_uid = ae.implementation_class_uid
-    association.acceptor.implementation_version_name = ae.implementation_version_name
-    association.acceptor.supported_contexts = []
-    association.requestor.address_info = AddressInformation.from_tuple(address)
-    for event, handler in handlers:
-        association.bind(event, handler)
-    return association
-
-
-def request(
-    ae: AE, ae_title: str, host: str, port: int, contexts: list[PresentationContext]
-) -> UpperAssociation:
-    """Ask the application at `host` for an association; look at `is_established`. Blocking.
-
-    Raises OSError when the host's name leads nowhere.
-    """
-    association = UpperAssociation(ae, "requestor")
-    association.daemon = True
-    association.name = f"DICOM to {ae_title}"
-    remote = AddressInformation(host, port)
-    local = AddressInformation("0.0.0.0" if remote.is_ipv4 else "::", 0)
-    association.set_socket(Socket(association, address=local))
-    association.acceptor.ae_title = ae_title
-    association.acceptor.address_info = remote
-    association.requestor.ae_title = ae.ae_title
-    association.requestor.address_info = local
-    association.requestor.maximum_length = MAXIMUM_PDU
-    association.requestor.implementation_class_uid = ae.implementation_class_uid
-    association.requestor.implementation_version_name = ae.implementation_version_name
-    for number, context in enumerate(contexts):
-        context.context_id = 2 * number + 1
-    association.requestor.requested_contexts = contexts
-    association.request()
-    if association.is_established:
-        association.start()
-    return association
-
-
-def reject(association: UpperAssociation, result: int, source: int, reason: int) -> None:
-    """Answer the association request with A-ASSOCIATE-RJ (PS3.8 table 9-21) and end it."""
-    association.acse.send_reject(result, source, reason)
-    association.kill()
+    def close(self) -> None:
+        """Let go of everything; what was received and not served is forgotten."""
+        self._kill = self.dul._kill_thread = True
+        self.is_established = False
+        self.dimse.discard()
+        self.connection.close()

@@ -1,8 +1,10 @@
 """Addresses as text, so that one host is one text."""
 
 import ipaddress
+from functools import lru_cache
 
 
+@lru_cache(maxsize=4096)
 def plain_address(host: str) -> str:
     """`host` in its one canonical spelling: IPv4-mapped IPv6 as IPv4, without a zone.
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -26,14 +27,16 @@ from santepacs.commands.configuration import without_password
 from santepacs.db import blocking, facts, nodes, peers, studies
 from santepacs.db.database import Database
 from santepacs.db.nodes import Node
+from santepacs.dicom.tls import fingerprint, read_certificate
 from santepacs.host.accounts import can_enter
 from santepacs.host.lock import who_holds
 from santepacs.model import tokens
-from santepacs.model.peers import Peer
+from santepacs.model.peers import Address, Peer
 from santepacs.threads import Threads
 from santepacs.worklist.mapping import DEFAULT, from_dictionary
 from support.accounts import needs_root, some_account
 from support.archive import bundled, ct, encoded
+from support.certificates import Authority
 from support.postgres import reachable_folder
 
 PASSWORD = "correct horse battery"
@@ -181,6 +184,9 @@ def one_line(result):
         (["peer", "add", "CT1", "127.0.0.1", "0"], "1 to 65535"),
         (["peer", "add", "CT1", "127.0.0.1", "٣"], "1 to 65535"),
         (["peer", "add", "CT1", "127.0.0.1", "104", "--deny", "store,all"], "worklist"),
+        (["peer", "add", "CT1", "127.0.0.1", "104", "--allow", "all"], "move-to-others"),
+        (["peer", "add", "CT1", "127.0.0.1", "104", "--address", "h:0"], "1 to 65535"),
+        (["peer", "edit", "CT1", "--port", "0"], "1 to 65535"),
         (["node", "add", "HIS", "127.0.0.1", "65536"], "1 to 65535"),
         (["token"], "STUDY_UID"),
         (["token", "1.2", "--patient", "P"], "not allowed"),
@@ -387,7 +393,8 @@ def test_ctrl_c_at_the_prompt_is_status_130_and_one_line(site):
 def test_the_life_of_a_peer(site):
     assert site.run("peer", "add", "CT1", "10.0.0.7", "104", "--deny", "query,retrieve").status == 0
     assert site.ask(peers.find, "CT1") == Peer("CT1", "10.0.0.7", 104, True, False, False, True)
-    assert ["CT1", "10.0.0.7", "104", "store,worklist", "enabled"] in site.run("peer", "list").rows
+    listed = ["CT1", "10.0.0.7", "104", "store,worklist", "enabled", "-"]
+    assert listed in site.run("peer", "list").rows
     assert "already" in one_line(site.run("peer", "add", "CT1", "10.0.0.8", "104"))
     assert site.run("peer", "delete", "CT1").status == 0
     assert "CT1" not in site.run("peer", "list").output
@@ -396,8 +403,53 @@ def test_the_life_of_a_peer(site):
         assert (gone.status, one_line(gone)) == (1, "there is no peer CT1")
 
 
+def test_a_peer_with_everything_is_added_edited_and_listed(site, tmp_path):
+    certificate, _ = Authority(tmp_path).issue("peer")
+    print_of_it = fingerprint(read_certificate(str(certificate)))
+    added = site.run(
+        *("peer", "add", " MR 1 ", "mr1.example", "104", "--tls", "--certificate", certificate),
+        *("--address", "10.0.0.8", "--address", "[2001:db8::8]:105", "--address", "mr2:106"),
+        *("--deny", "store", "--allow", "move-to-others"),
+    )
+    assert added.status == 0, added
+    others = (Address("10.0.0.8", 104), Address("2001:db8::8", 105), Address("mr2", 106))
+    peer = Peer(
+        *("MR 1", "mr1.example", 104, False),
+        other_addresses=others,
+        may_move_to_others=True,
+        tls=True,
+        certificate=print_of_it,
+    )
+    assert site.ask(peers.find, "MR 1") == peer
+    (row,) = (row for row in site.run("peer", "list").rows if row[0] == "MR 1")
+    assert row[3:5] == ["query,retrieve,worklist,move-to-others", "enabled"]
+    assert row[5] == (f"10.0.0.8:104,[2001:db8::8]:105,mr2:106,tls,certificate={print_of_it[:16]}")
+
+    assert site.run("peer", "edit", "MR 1", "--port", "11112", "--disable").status == 0
+    assert site.ask(peers.find, "MR 1") == replace(peer, port=11112, enabled=False)
+    place = ("--title", "MR2", "--host", "::1", "--no-other-address")
+    rights = ("--allow", "store", "--deny", "move-to-others,query")
+    more = ("--no-tls", "--certificate", "", "--enable")
+    assert site.run("peer", "edit", "MR 1", *place, *rights, *more).status == 0
+    assert site.ask(peers.find, "MR2") == Peer("MR2", "::1", 11112, may_query=False)
+    gone = site.run("peer", "edit", "MR 1", "--disable")
+    assert (gone.status, one_line(gone)) == (1, "there is no peer MR 1")
+    site.run("peer", "add", "MR3", "h", "104")
+    assert "already" in one_line(site.run("peer", "edit", "MR3", "--title", "MR2"))
+
+
+@pytest.mark.parametrize("kept", [None, b"", b"no certificate"])
+def test_a_file_that_is_no_certificate_is_refused_by_name(nowhere, tmp_path, kept):
+    path = tmp_path / "peer.pem"
+    if kept is not None:
+        path.write_bytes(kept)
+    refused = nowhere.run("peer", "add", "CT1", "h", "104", "--certificate", str(path))
+    assert refused.status == 1
+    assert str(path) in one_line(refused)
+
+
 @pytest.mark.parametrize(
-    ("title", "host"), [("TOO LONG TITLE 123", "h"), ("A B", "h"), ("A", "two words"), ("A", "")]
+    ("title", "host"), [("TOO LONG TITLE 123", "h"), (" ", "h"), ("A", "two words"), ("A", "")]
 )
 def test_an_impossible_peer_is_refused(nowhere, title, host):
     refused = nowhere.run("peer", "add", title, host, "104")
@@ -438,7 +490,10 @@ def test_a_peer_that_is_away_is_status_1(site):
         port = closed_soon.getsockname()[1]
     site.run("peer", "add", "AWAY", "127.0.0.1", port)
     away = site.run("peer", "echo", "AWAY")
-    assert (away.status, one_line(away)) == (1, f"AWAY does not answer at 127.0.0.1 port {port}")
+    assert (away.status, one_line(away)) == (
+        1,
+        f"AWAY does not answer at 127.0.0.1 port {port}: Connection refused",
+    )
 
 
 def test_a_peer_that_is_silent_is_given_up(site):

@@ -7,11 +7,15 @@ import time
 
 import pytest
 from pydicom.uid import ImplicitVRLittleEndian
+from pynetdicom import build_context
+from pynetdicom.pdu_primitives import UserIdentityNegotiation
+from twisted.logger import formatEvent, globalLogPublisher
 
 from santepacs.db import callers, peers
-from santepacs.dicom import transport, upper
+from santepacs.dicom import messages, provider, spool
 from santepacs.dicom.admission import own_titles
 from santepacs.dicom.client import Client
+from santepacs.dicom.gate import Limits
 from santepacs.errors import Forbidden, Unavailable
 from santepacs.model.peers import Peer
 from support.archive import ct, encoded
@@ -177,6 +181,65 @@ def test_a_peer_that_may_only_retrieve_cannot_store(start):
     assert site.received() == []
 
 
+PRIVATE = "1.2.826.0.1.3680043.8.498.777"
+
+
+@pytest.mark.parametrize(
+    ("private", "accepted"),
+    [((), set()), ((PRIVATE,), {PRIVATE}), ((PRIVATE, "1.2.3.4"), {PRIVATE, "1.2.3.4"})],
+)
+def test_private_sop_classes_are_accepted_by_setting(start, private, accepted):
+    site = start(private_sop_classes=private)
+    with site.association(VERIFICATION, PRIVATE, "1.2.3.4") as association:
+        found = {context.abstract_syntax for context in association.accepted_contexts}
+    assert found == accepted | {VERIFICATION}
+
+
+def test_a_private_sop_class_is_no_way_to_a_service_that_is_denied(start):
+    site = start(trust_loopback=False, private_sop_classes=(STUDY_FIND, STUDY_GET))
+    site.ask(peers.add, Peer("TESTER", "127.0.0.1", 104, may_query=False, may_retrieve=False))
+    with site.association(VERIFICATION, STUDY_FIND, STUDY_GET) as association:
+        assert len(association.accepted_contexts) == 1
+
+
+def test_transfer_syntaxes_that_we_do_not_know_are_never_accepted(start):
+    site = start(private_sop_classes=(PRIVATE,))
+    unknown = build_context(PRIVATE, ["1.2.3.4.5"])
+    deflated = build_context(CT, ["1.2.840.10008.1.2.1.99"])
+    with site.association(VERIFICATION, unknown, deflated) as association:
+        assert len(association.accepted_contexts) == 1
+        assert {context.result for context in association.rejected_contexts} == {4}
+
+
+def test_a_users_identity_is_neither_answered_nor_logged(start, caplog):
+    identity = UserIdentityNegotiation()
+    identity.user_identity_type = 2
+    identity.primary_field, identity.secondary_field = b"somebody", b"secret word"
+    identity.positive_response_requested = True
+    events = []
+    globalLogPublisher.addObserver(events.append)
+    try:
+        with start(debug=True).association(VERIFICATION, ext_neg=[identity]) as association:
+            assert association.send_c_echo().Status == 0x0000
+            assert association.acceptor.user_identity is None
+    finally:
+        globalLogPublisher.removeObserver(events.append)
+    logged = " ".join(formatEvent(event) for event in events)
+    assert "TESTER" in logged
+    assert "secret word" not in logged
+    assert "somebody" not in logged
+
+
+def test_what_speaks_something_else_is_noted(start):
+    site = start()
+    peer = Raw(site.port)
+    peer.send(b"GET / HTTP/1.1\r\n\r\n")
+    assert ends(peer)
+    (caller,) = noted(site)
+    assert (caller.title, caller.address) == ("", "127.0.0.1")
+    assert "does not begin like DICOM" in caller.reason
+
+
 def test_while_the_database_is_away_known_peers_are_served_and_others_told_to_come_again(start):
     site = start(trust_loopback=False)
     site.ask(peers.add, Peer("TESTER", "127.0.0.1", 104))
@@ -211,7 +274,7 @@ def test_connections_that_never_associate_keep_nobody_out(start):
 
 
 def test_connections_of_one_address_make_room_for_its_next_one(start, monkeypatch):
-    monkeypatch.setattr("santepacs.dicom.entity.UNASSOCIATED_OF_ADDRESS", 3)
+    monkeypatch.setattr("santepacs.dicom.entity.LIMITS", Limits(of_one_network=3))
     site = start()
     idle = [Raw(site.port) for _ in range(3)]
     eventually(lambda: site.server.counts()[0] == 3)
@@ -222,7 +285,7 @@ def test_connections_of_one_address_make_room_for_its_next_one(start, monkeypatc
 
 
 def test_strangers_cannot_take_every_association(start, monkeypatch):
-    monkeypatch.setattr("santepacs.dicom.entity.STRANGERS", 1)
+    monkeypatch.setattr("santepacs.dicom.associations.STRANGERS", 1)
     site = start(trust_loopback=False)
     site.ask(peers.add, Peer("TESTER", "127.0.0.1", 104))
     stranger = site.association(VERIFICATION, title="STRANGER")
@@ -330,8 +393,14 @@ def test_many_contexts_are_negotiated_and_too_long_a_request_is_not(start):
     peer.associate(contexts=[(CT, ImplicitVRLittleEndian)] * 127)
     peer.close()
     peer = Raw(site.port)
-    peer.send(pdu(1, bytes(transport.LARGEST_REQUEST + 1))[:100])
+    peer.send(pdu(1, bytes(provider.LARGEST_REQUEST + 1))[:100])
     assert ends(peer)
+
+
+@pytest.fixture
+def spooled_at_once(monkeypatch):
+    """Every object goes to a file, however small."""
+    monkeypatch.setattr(spool, "IN_MEMORY", 0)
 
 
 def object_on_the_way(site):
@@ -344,6 +413,7 @@ def object_on_the_way(site):
     return peer
 
 
+@pytest.mark.usefixtures("spooled_at_once")
 def test_an_object_cut_off_by_the_end_of_its_connection_leaves_nothing(start):
     site = start()
     peer = object_on_the_way(site)
@@ -351,6 +421,7 @@ def test_an_object_cut_off_by_the_end_of_its_connection_leaves_nothing(start):
     eventually(lambda: not site.received())
 
 
+@pytest.mark.usefixtures("spooled_at_once")
 def test_an_object_cut_off_by_an_abort_leaves_nothing(start):
     site = start()
     peer = object_on_the_way(site)
@@ -358,6 +429,7 @@ def test_an_object_cut_off_by_an_abort_leaves_nothing(start):
     eventually(lambda: not site.received())
 
 
+@pytest.mark.usefixtures("spooled_at_once")
 def test_an_object_without_end_is_cut_off(start, monkeypatch):
     monkeypatch.setattr("santepacs.dicom.spool.LARGEST_OBJECT", 50_000)
     site = start()
@@ -369,7 +441,7 @@ def test_an_object_without_end_is_cut_off(start, monkeypatch):
 
 
 def test_an_identifier_without_end_is_cut_off(start, monkeypatch):
-    monkeypatch.setattr(upper, "LARGEST_IDENTIFIER", 10_000)
+    monkeypatch.setattr(messages, "LARGEST_IDENTIFIER", 10_000)
     site = start()
     peer = Raw(site.port)
     peer.associate(contexts=[(STUDY_FIND, ImplicitVRLittleEndian)])
@@ -394,6 +466,7 @@ def test_stopping_ends_idle_associations_soon_and_leaves_no_thread(start):
         socket.create_connection(("127.0.0.1", site.port), 1)
 
 
+@pytest.mark.usefixtures("spooled_at_once")
 def test_stopping_lets_an_object_come_in_that_is_on_its_way(start):
     site = start()
     data = encoded(ct(transfer_syntax=ImplicitVRLittleEndian))
@@ -434,7 +507,7 @@ def test_an_echo_says_why_it_failed(start):
         pass
     with pytest.raises(Unavailable, match="does not answer at"):
         client.echo(Peer("NOBODY", "127.0.0.1", port))
-    with pytest.raises(Unavailable, match="no host"):
+    with pytest.raises(Unavailable, match="Name or service not known"):
         client.echo(Peer("NOBODY", "nowhere.invalid", 104))
 
 

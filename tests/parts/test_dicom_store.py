@@ -189,8 +189,11 @@ def test_while_the_database_is_away_nothing_is_said_to_be_stored(site):
     assert site.received() == []
 
 
-def test_a_full_disk_is_said(site, monkeypatch):
+@pytest.mark.parametrize("in_memory", [0, 1_000_000])
+def test_a_full_disk_is_said(site, monkeypatch, in_memory):
+    monkeypatch.setattr("santepacs.dicom.spool.IN_MEMORY", in_memory)
     monkeypatch.setattr("santepacs.dicom.spool.open", no_space, raising=False)
+    monkeypatch.setattr("santepacs.archive.files.open", no_space, raising=False)
     assert site.send(ct()) == [0xA700]
     monkeypatch.undo()
     assert site.send(ct()) == [0x0000]
@@ -200,16 +203,17 @@ def test_a_full_disk_is_said(site, monkeypatch):
 def test_a_disk_that_fills_while_an_object_comes_in_is_said(site, monkeypatch):
     class Full:
         def __init__(self, path, *arguments, **named):
-            self.file = path.open("xb")
+            self.file = path.open("xb", buffering=0)
 
         def write(self, data):
-            self.file.write(b"some")
-            if len(data) > 20:
+            if self.file.tell():
                 no_space()
+            return self.file.write(data[:100])  # a short write is no failure
 
         def close(self):
             self.file.close()
 
+    monkeypatch.setattr("santepacs.dicom.spool.IN_MEMORY", 0)
     monkeypatch.setattr("santepacs.dicom.spool.open", Full, raising=False)
     assert site.send(ct()) == [0xA700]
     assert site.received() == []

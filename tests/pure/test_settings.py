@@ -12,6 +12,7 @@ def test_defaults_are_as_the_contract_says():
     defaults = Settings()
     assert (defaults.dicom.ae_title, defaults.dicom.port) == ("SANTEPACS", 11112)
     assert (defaults.hl7.port, defaults.web.port) == (3001, 3000)
+    assert (defaults.dicom.tls_port, defaults.dicom.tls_client_certificates) == (0, "no")
     assert defaults.hl7.token_reply == "full"
     assert defaults.worklist.study_uid_root == "1.2.300.0.7230010.3.1.3"
 
@@ -57,6 +58,13 @@ def test_a_saved_value_that_cannot_be_used_is_a_complaint_not_a_failure():
         ("web.viewer_url", "", ""),
         ("web.server_name", "pacs.example.org", "pacs.example.org"),
         ("hl7.bind", "::1", "::1"),
+        ("dicom.tls_port", "2762", 2762),
+        ("dicom.tls_client_certificates", "if given", "if given"),
+        (
+            "dicom.private_sop_classes",
+            "1.2.3, 1.2.840.113619.4.26",
+            ("1.2.3", "1.2.840.113619.4.26"),
+        ),
     ],
 )
 def test_text_becomes_a_value_and_back(name, text, value):
@@ -80,6 +88,10 @@ def test_text_becomes_a_value_and_back(name, text, value):
         ("dicom.ae_title", "A\\B"),
         ("dicom.ae_title", "SEVENTEEN_LETTERS"),
         ("dicom.conflict", "overwrite"),
+        ("dicom.tls_client_certificates", "maybe"),
+        ("dicom.private_sop_classes", "CT"),
+        ("dicom.private_sop_classes", ["1." + "2" * 63]),
+        ("dicom.private_sop_classes", "1.2.3 1.2.4"),
         ("hl7.idle_timeout", "nan"),
         ("hl7.idle_timeout", float("inf")),
         ("hl7.idle_timeout", 0),

@@ -10,10 +10,14 @@ from dataclasses import replace
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, build_context, evt
+from pynetdicom.pdu import A_ASSOCIATE_RJ
 
+from santepacs.access.unknown import UnknownCallers
 from santepacs.dicom.entity import DicomServer
 from santepacs.dicom.resources import Resources
+from santepacs.dicom.tls import ServerContext
 from santepacs.host.listening import listening_socket
+from santepacs.host.names import HostNames
 from santepacs.settings import Settings
 from support.archive import Site
 from support.programs import program
@@ -43,21 +47,36 @@ class DicomSite(Site):
 
     def start(self):
         super().start()
-        self.server = DicomServer(
-            Resources(
-                self.settings,
-                self.threads,
-                self.archive,
-                self.database,
-                self.directory.incoming,
-            )
+        self.resources = Resources(
+            self.settings,
+            self.threads,
+            self.archive,
+            self.database,
+            self.directory.incoming,
         )
+        self.server = self.dicom_server(self.resources)
         listener = listening_socket("", 0, "DICOM")
         self.port = listener.getsockname()[1]
-        self.server.start(listener)
+        if self.settings.dicom.tls_certificate:
+            tls_listener = listening_socket("", 0, "DICOM over TLS")
+            self.tls_port = tls_listener.getsockname()[1]
+            self.server.start(listener, tls_listener)
+        else:
+            self.server.start(listener)
+
+    def dicom_server(self, resources):
+        """The server, made as the service makes it."""
+        reactor = self.reactor_thread.reactor
+        names = HostNames(self.threads, reactor.seconds)
+        dicom = self.settings.dicom
+        context = ServerContext(lambda: self.settings.dicom) if dicom.tls_certificate else None
+        return DicomServer(
+            resources, reactor, names, UnknownCallers(self.database, reactor), context
+        )
 
     def stop(self):
         self.server.stop(0)
+        self.resources.processes.stop()
         super().stop()
 
     def received(self):
@@ -74,7 +93,15 @@ class DicomSite(Site):
         contexts = [
             one if not isinstance(one, str) else build_context(one, NATIVE) for one in sop_classes
         ]
-        association = ae.associate(host, self.port, contexts=contexts, ae_title=called, **arguments)
+        handlers = [*arguments.pop("evt_handlers", ()), (evt.EVT_PDU_RECV, _let_others_look)]
+        association = ae.associate(
+            host,
+            arguments.pop("port", self.port),
+            contexts=contexts,
+            ae_title=called,
+            evt_handlers=handlers,
+            **arguments,
+        )
         try:
             yield association
         finally:
@@ -96,6 +123,13 @@ class DicomSite(Site):
         with self.association(model, **arguments) as association:
             assert association.is_established
             return answers(association, identifier, model, cancel_after)
+
+
+def _let_others_look(event):
+    """pynetdicom's SCU takes a rejection for a failure to connect when it comes so quickly that
+    the connection is closed again before its other thread has seen it open."""
+    if isinstance(event.pdu, A_ASSOCIATE_RJ):
+        time.sleep(0.1)
 
 
 def answers(association, identifier, model, cancel_after=None):
@@ -134,9 +168,13 @@ def running_dicom(reactor_thread, dsn, folder, **dicom):
 
 
 @contextmanager
-def storage_scp(handler, contexts, title="DEST"):
-    """pynetdicom's own storage SCP; gives its port. `handler(event)` answers each C-STORE."""
+def storage_scp(handler, contexts, title="DEST", strict=False):
+    """pynetdicom's own storage SCP; gives its port. `handler(event)` answers each C-STORE.
+
+    A `strict` one refuses who calls it by another title.
+    """
     ae = AE(title)
+    ae.require_called_aet = strict
     ae.supported_contexts = contexts
     # What it receives is looked at as it came.
     _config.LOG_HANDLER_LEVEL = "none"
