@@ -1,6 +1,7 @@
 # make run    start a PACS here, with its data in ./var
 # make test   run every test
 # make check  ruff and mypy
+# make bench  a short comparison of speed with other servers that are installed (bench/README.md)
 #
 # Everything is installed into .venv; the wheel is built and installed anew when sources change.
 
@@ -11,7 +12,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := setup.cfg pyproject.toml README.md LICENSE \
 	$(shell find santepacs twisted templates -type f -not -name '*.pyc' -not -name 'dropin.cache')
 
-.PHONY: run test check format sample clean
+.PHONY: run test check bench format sample conformance clean
 
 run: $(VENV)/installed
 	exec $(BIN)/twistd --nodaemon --pidfile= santepacs $(ARGS)
@@ -24,6 +25,9 @@ check: $(VENV)/tools
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: $(VENV)/installed
+	$(BIN)/python -m bench short
+
 format: $(VENV)/tools
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -31,6 +35,10 @@ format: $(VENV)/tools
 # The sample configuration is made from the settings' declarations; a test keeps it so.
 sample: $(VENV)/installed
 	$(BIN)/python -c 'from santepacs.settings import sample; print(sample(), end="")' > etc/santepacs.toml
+
+# The DICOM Conformance Statement is made from the code's tables; a test keeps it so.
+conformance: $(VENV)/installed
+	$(BIN)/python -m docs.conformance_source
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || \

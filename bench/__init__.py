@@ -1,0 +1,1 @@
+"""Side-by-side benchmark of santepacs and other servers on one machine: see README.md."""
