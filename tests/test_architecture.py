@@ -13,7 +13,8 @@ DOORS = ("dicom", "hl7", "tokens", "web")
 PURE = ("model", "wire/framing.py", "hl7/message.py", "hl7/charset.py", "hl7/escapes.py",
         "hl7/orders.py", "hl7/acknowledgement.py", "tokens/dialogue.py", "worklist/mapping.py",
         "worklist/datasets.py", "archive/header.py", "archive/walk.py", "archive/attributes.py",
-        "dicom/status.py", "settings.py", "options.py", "errors.py", "logs.py")  # fmt: skip
+        "dicom/status.py", "dicom/proposal.py", "dicom/request.py", "settings.py", "options.py",
+        "errors.py", "logs.py")  # fmt: skip
 
 
 def place(path):

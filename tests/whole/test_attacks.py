@@ -1,4 +1,4 @@
-"""Attacks on the whole server, numbered as in the table of attacks.
+"""Attacks on the HL7 port and the web of the whole server, numbered as in the table of attacks.
 
 After every test the server must be alive: C-ECHO, landing page, a valid order, the same process.
 At the end nothing that it wrote may hold a name, a password, a cookie or a whole token (V-8).
@@ -6,14 +6,13 @@ At the end nothing that it wrote may hold a name, a password, a cookie or a whol
 
 import re
 import socket
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import pytest
-from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE
 
 from support import dicom
-from support.archive import ct, dataset_bytes, encoded
+from support.archive import ct
 from support.clients import ORDER, Browser, exchange, mllp, order, received, until_closed
 from support.postgres import reachable_folder
 from support.server import ADMIN_PASSWORD, running_server
@@ -23,8 +22,6 @@ JANE, SPLIT, OTHER = (f"{ROOT}.{number}" for number in (1, 2, 3))
 SPLITTING = f"X\r{'F' * 64}\r1.2.3\r20260101\rY"
 STRANGER, BUSY_NODE = "127.0.0.2", "127.0.0.9"
 RATE = 500
-REQUEST = dicom.associate_request()
-HUGE = b"\xff\xff\xff\xff" + bytes(100_000)
 
 
 @pytest.fixture(scope="module")
@@ -272,78 +269,3 @@ def association(server, sop_class):
     assert made.is_established
     yield made
     made.release()
-
-
-def find(server, **keys):
-    with association(server, dicom.STUDY_FIND) as asking:
-        return dicom.answers(asking, dicom.identifier_of(**keys), dicom.STUDY_FIND)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"\x01\0" + HUGE, b"\x04\0" + HUGE, b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\0\x01\0",
-        b"SSH-2.0-Hello\r\n", *(dicom.pdu(kind, bytes(4)) for kind in (4, 5, 7, 9)),
-        REQUEST * 2, REQUEST + b"\x04\0" + HUGE,
-        REQUEST + dicom.p_data(3, dicom.store_command()) + dicom.p_data(0, b"x"),
-    ],
-)  # fmt: skip
-def test_u3_u4_u5_what_is_no_dicom_ends_the_connection(server, data):
-    peer = dicom.Raw(server.dicom_port)
-    with suppress(ConnectionError):
-        peer.send(data)
-    kinds = {kind for kind, _ in iter(peer.receive, (None, b""))}
-    assert kinds <= {2, 7}
-    peer.close()
-
-
-def test_u1_silent_connections_keep_nobody_out(server):
-    silent = [socket.create_connection(("127.0.0.1", server.dicom_port)) for _ in range(200)]
-    assert find(server, level="STUDY", StudyInstanceUID="")[1] == 0x0000
-    for connection in silent:
-        connection.close()
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "' OR 1=1--", "'; DROP TABLE study;--", "%", "_", "Very_ecret*", "%*", "*%*", "[a-z]*",
-        "*x" * 5_000, "*" * 10_000 + "x",
-    ],
-)  # fmt: skip
-def test_d2_d3_only_star_and_question_mark_are_wildcards(server, name):
-    found, status = find(server, level="STUDY", PatientName=name)
-    assert found == [] and status in (0x0000, 0xA900)
-    for wide in ("*", "?" * 15, "Very?ecret*", ""):
-        everybody = find(server, level="STUDY", PatientName=wide, StudyDate="19000101-99991231")
-        assert (len(everybody[0]), everybody[1]) == (3, 0x0000)
-
-
-def test_d4_d5_a_query_without_level_or_keys_and_a_move_to_nobody_are_refused(server):
-    for keys in ({"PatientID": ""}, {"level": "FOO"}, {"level": "IMAGE"}):
-        assert find(server, **keys) == ([], 0xA900)
-    query = dicom.identifier_of(level="STUDY", StudyInstanceUID=JANE)
-    with association(server, dicom.STUDY_MOVE) as asking:
-        ((status, _),) = asking.send_c_move(query, "NOBODY", dicom.STUDY_MOVE)
-    assert status.Status == 0xA801
-
-
-@pytest.mark.parametrize(
-    "uid",
-    [
-        b"..", b".", b"...", b"1..2", b"1.2.", b"01.2", b"1." + b"2" * 64, b"1.2.x", b"", b"1 2",
-        b"../../x", b"C:\\x", b"1.2.3/4", b"1.2\n.3", b"/etc/passwd",
-    ],
-)  # fmt: skip
-def test_d9_an_impossible_uid_is_refused_and_names_no_file(server, uid):
-    peer = dicom.Raw(server.dicom_port)
-    peer.associate(contexts=[(dicom.CT, ImplicitVRLittleEndian)])
-    image = dataset_bytes(encoded(ct(transfer_syntax=ImplicitVRLittleEndian)))
-    peer.send(dicom.p_data(3, dicom.store_command(sop_instance=uid)) + dicom.p_data(2, image))
-    kind, answer = peer.receive()
-    peer.close()
-    status = answer[answer.find(b"\0\0\0\x09\2\0\0\0") + 9 :][:1]
-    assert kind == 7 or status in (b"\xc0", b"\xa9")
-    files = {path.name for path in (server.data / "objects").rglob("*") if path.is_file()}
-    assert len(files) == 4  # three objects, and the name of every token version
-    assert all(re.fullmatch(r"[0-9a-f]{64}\.dcm|token-version", name) for name in files)

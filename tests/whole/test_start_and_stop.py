@@ -16,7 +16,14 @@ from santepacs.db.embedded import EmbeddedPostgres
 from support.archive import ct, encoded
 from support.clients import Browser, mllp, order
 from support.postgres import reachable_folder
-from support.server import BIN, ENDED, Server, end_leftover_postgres, running_server
+from support.server import (
+    BIN,
+    ENDED,
+    Server,
+    end_leftover_postgres,
+    free_ports,
+    running_server,
+)
 
 
 @pytest.fixture
@@ -106,6 +113,13 @@ def test_a_bad_setting_is_one_line_and_status_1(data, setting, words):
     complaint = refused(Server(data, [setting]))
     assert all(word in complaint for word in words)
     assert not data.exists()
+
+
+def test_a_certificate_that_is_not_there_is_one_line_and_leaves_nothing_running(data, tmp_path):
+    file = tmp_path / "certificate.pem"
+    server = Server(data, [f"dicom.tls_port={free_ports(1)[0]}", f"dicom.tls_certificate={file}"])
+    complaint = refused(server)
+    assert "dicom.tls_certificate" in complaint and str(file) in complaint
 
 
 def test_a_bad_file_is_named(data, tmp_path):
