@@ -13,18 +13,18 @@ class Indexed:
 
     @property
     def of_name(self) -> int | None:
-        """Surnames differ in length and number."""
-        return None
+        """As many of each surname."""
+        return fill_index.OF_A_SURNAME
 
     def patient_id(self, choice: int) -> str:
         """Of three studies the first is its patient's only one."""
         return fill_index.patient_id(choice % (self.studies // 3) * 3)
 
     def name_prefix(self, choice: int) -> str:
-        """The surname of a study that is written in ASCII."""
+        """Every tenth surname is written in ASCII."""
         tenth = 10 * fill_index.OF_A_SURNAME
-        surname = fill_index.person(choice % (self.studies // tenth) * tenth).partition("^")[0]
-        return surname + "*"
+        family_name = fill_index.person(choice % (self.studies // tenth) * tenth).partition("^")[0]
+        return f"{family_name}^*"
 
     def days_with(self, matches: int) -> int | None:
         """Every day has as many."""

@@ -12,7 +12,7 @@ class Population(Protocol):
 
     @property
     def of_name(self) -> int | None:
-        """Studies that a name's prefix finds; None: it differs."""
+        """Studies that a name's prefix finds; None: it is not known."""
 
     def patient_id(self, choice: int) -> str:
         """The ID of a patient with one study."""

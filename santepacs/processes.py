@@ -37,6 +37,7 @@ log = Logger()
 SIZE = 2
 MEMORY = 3 * 1024**3  # bytes of address space: a decoded image of 512 MB and its compressed form
 SECONDS = 120.0  # that a job may take
+DEATH = 2.0  # seconds that a process may take to end after its last word
 STEP = 0.2  # seconds between looks whether the result is still wanted
 _LARGEST_ANSWER = 64 * 1024
 
@@ -206,8 +207,11 @@ class _Worker:
         return line
 
     def _death(self, process: "subprocess.Popen[bytes]", name: str) -> SantepacsError:
-        process.kill()
-        status = process.wait()
+        try:
+            status = process.wait(DEATH)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            status = -signal.SIGABRT
         if not self.alive or status == -signal.SIGKILL:
             return Unavailable("the worker process was ended")
         log.warn("a worker process crashed in {name}, with {status}", name=name, status=status)
@@ -264,5 +268,6 @@ def _done(job: dict[str, Any]) -> dict[str, Any]:
         return {"error": "Malformed", "message": "it takes too much memory"}
     except OSError as error:
         return {"error": "Unavailable", "message": error.strerror or type(error).__name__}
-    except Exception as error:  # noqa: BLE001 - the message may quote a patient's data
+    except BaseException as error:  # noqa: BLE001 - a library's panic is no Exception
+        # Its message may quote a patient's data.
         return {"error": "Malformed", "message": f"it cannot be processed ({type(error).__name__})"}

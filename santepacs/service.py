@@ -21,7 +21,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python import usage
 
-from santepacs import startup
+from santepacs import ports, startup
 from santepacs.access.accounts import Accounts
 from santepacs.access.passwords import Passwords, check_new_password
 from santepacs.access.setup import Setup
@@ -36,9 +36,7 @@ from santepacs.errors import Malformed, SantepacsError, Unavailable
 from santepacs.greeting import greeting
 from santepacs.hl7port import hl7_factory
 from santepacs.host.descriptors import raise_descriptor_limit
-from santepacs.host.listening import listening_socket
 from santepacs.host.names import HostNames
-from santepacs.settings import Settings
 from santepacs.startup import Foundation
 from santepacs.threads import Threads
 from santepacs.web.health import Health
@@ -84,8 +82,8 @@ def makeService(options: Options) -> "SantepacsService":
             _check_first_password(password)
         foundation = startup.for_server(options["config"], options["data"], options["set"])
         try:
-            tls_context = _tls_context(foundation.settings)
-            sockets = bind(foundation.settings)
+            tls_context = ports.tls_context(foundation.settings)
+            sockets = ports.bind(foundation.settings)
         except BaseException:
             foundation.release()
             raise
@@ -101,31 +99,6 @@ def _check_first_password(password: str) -> None:
         check_new_password(password, FIRST_ADMINISTRATOR)
     except Malformed as problem:
         raise Malformed(f"{PASSWORD_VARIABLE}: {problem}") from None
-
-
-def _tls_context(settings: Settings) -> ServerContext | None:
-    return ServerContext(lambda: settings.dicom) if settings.dicom.tls_port else None
-
-
-def bind(settings: Settings) -> dict[str, socket.socket]:
-    """A listening socket for each module that is switched on, or none at all and an error."""
-    dicom, hl7, web = settings.dicom, settings.hl7, settings.web
-    wanted = [
-        ("dicom", "the DICOM server", dicom.bind, dicom.port),
-        ("dicom tls", "the DICOM server for TLS", dicom.bind, dicom.tls_port),
-        ("hl7", "the HL7 server", hl7.bind, hl7.port),
-        ("web", "the web server", web.bind, web.port),
-    ]
-    sockets: dict[str, socket.socket] = {}
-    try:
-        for module, purpose, address, port in wanted:
-            if port:
-                sockets[module] = listening_socket(address, port, purpose)
-    except BaseException:
-        for bound in sockets.values():
-            bound.close()
-        raise
-    return sockets
 
 
 class SantepacsService(Service):

@@ -73,6 +73,25 @@ def test_a_door_never_imports_another_door():
     assert crossings == []
 
 
+# Of the DICOM door, what runs on the reactor. All else runs in associations' threads, behind
+# `handoff`, and could run in other processes.
+BEFORE_THE_HANDOFF = ("dicom/gate.py", "dicom/arrivals.py", "dicom/admission.py", "dicom/entity.py")
+# The two ways back: `Threads.ask` is what both consist of.
+BACK = ("dicom/resources.py", "dicom/pages.py")
+
+
+def test_behind_the_handoff_the_house_is_reached_by_asking_alone():
+    for path in MODULES:
+        if not place(path).startswith("dicom/") or place(path).startswith(BEFORE_THE_HANDOFF):
+            continue
+        if place(path).startswith(BACK):
+            continue
+        assert not [n for n in imports(path) if n.startswith("twisted.internet")], place(path)
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        assert not used & {"database", "transaction", "callFromThread"}, place(path)
+
+
 def test_use_cases_and_state_do_not_know_the_doors():
     inner = ("archive/", "worklist/", "access/", "db/", "model/")
     crossings = [

@@ -22,7 +22,7 @@ from santepacs.dicom import selection, status
 from santepacs.dicom.client import Client, Urgency
 from santepacs.dicom.contexts import to_send
 from santepacs.dicom.resources import Resources
-from santepacs.dicom.selection import Objects, Selection
+from santepacs.dicom.selection import Selection, objects
 from santepacs.dicom.sending import Outcome, Sender
 from santepacs.dicom.status import Status
 from santepacs.errors import Malformed, NotFound, Unavailable
@@ -138,7 +138,7 @@ class Forwarding:
         """Send those of the missing objects that have a context here."""
         missing = (
             stored
-            for stored in Objects(self._resources, chosen)
+            for stored in objects(self._resources, chosen)
             if stored.sop_class_uid in contexts and stored.id not in account.sent
         )
         first = next(missing, None)

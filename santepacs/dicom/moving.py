@@ -17,7 +17,7 @@ from santepacs.dicom.client import Client, Urgency
 from santepacs.dicom.contexts import to_send
 from santepacs.dicom.progress import Progress
 from santepacs.dicom.resources import Resources
-from santepacs.dicom.selection import Objects, Selection
+from santepacs.dicom.selection import Selection, objects
 from santepacs.dicom.sending import Outcome, Sender
 from santepacs.dicom.upper import UpperAssociation
 from santepacs.errors import SantepacsError
@@ -141,7 +141,7 @@ class Move:
 
     def _objects(self, contexts: dict[str, list[PresentationContext]]) -> Iterator[ObjectFile]:
         """The objects that go over the association with these contexts."""
-        every = Objects(self._resources, self._selection)
+        every = objects(self._resources, self._selection)
         return (stored for stored in every if stored.sop_class_uid in contexts)
 
     def _fail(self, objects: Iterator[ObjectFile], reason: str) -> None:

@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from pydicom.datadict import tag_for_keyword
 from pynetdicom.presentation import PresentationContext
 from twisted.logger import Logger
 
 from santepacs.db import search
-from santepacs.db.search import Level
+from santepacs.db.database import Transaction
+from santepacs.db.search import Level, Page, Position
 from santepacs.dicom import charsets, identifier, message, status
 from santepacs.dicom.answers import Answers
 from santepacs.dicom.contexts import PATIENT_ROOT
@@ -124,7 +126,13 @@ def _matches(
         identifier.encoding_of(context),
         charsets.asked(query.character_set),
     )
-    return map(answers.encoded, Pages(resources, level, asked, wanted))
+
+    async def read(tx: Transaction, after: Position) -> Page:
+        return await search.find(tx, level, asked, wanted, after=after)
+
+    start: Position = ()
+    pages = Pages(resources, "C-FIND", read, lambda page: page.after or None, start)
+    return map(answers.encoded, chain.from_iterable(page.matches for page in pages))
 
 
 def check_keys(query: Identifier, level: Level, model: str, *, relational: bool) -> None:

@@ -22,7 +22,7 @@ from santepacs.dicom.moving import Move
 from santepacs.dicom.progress import Progress, Reports
 from santepacs.dicom.query import UNIQUE_KEYS, check_keys
 from santepacs.dicom.resources import Resources
-from santepacs.dicom.selection import Objects, Selection
+from santepacs.dicom.selection import Selection, objects
 from santepacs.dicom.sending import Sender
 from santepacs.dicom.session import RELATIONAL, Session
 from santepacs.dicom.status import Status
@@ -148,7 +148,7 @@ def serve_get(
         retrieval.progress.expect(sum(kind.count for kind in kinds))
         sender = Sender(resources, session.association, retrieval.look, priority=request.priority)
         try:
-            with closing(sender.send_all(Objects(resources, chosen))) as outcomes:
+            with closing(sender.send_all(objects(resources, chosen))) as outcomes:
                 for outcome in outcomes:
                     retrieval.progress.count(outcome)
                     retrieval.look()

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any
-
-from twisted.internet.defer import Deferred
 
 from santepacs.db import search, studies
 from santepacs.db.database import Transaction
 from santepacs.db.search import Contents
 from santepacs.db.studies import ObjectFile
+from santepacs.dicom.pages import Pages
 from santepacs.dicom.resources import Resources
 from santepacs.model.matching import Criterion, OneOf
 
@@ -50,44 +50,15 @@ def kinds(resources: Resources, selection: Selection) -> list[Contents]:
     return resources.read("count objects", search.contents, criteria) if criteria else []
 
 
-class Objects:
-    """The objects of a selection by `id`, to be iterated over in a thread.
+def objects(resources: Resources, selection: Selection) -> Iterator[ObjectFile]:
+    """The objects of a selection by `id`, for a thread. Raises what the database raises."""
+    keys = asdict(selection)
 
-    Each page is read while the one before it is being sent, so that nobody waits for the database
-    and two pages are in memory, whatever is sent. Raises what the database raises.
-    """
+    async def read(tx: Transaction, after: int) -> list[ObjectFile]:
+        return await studies.objects(tx, **keys, after=after, limit=PAGE)
 
-    def __init__(self, resources: Resources, selection: Selection, after: int = 0) -> None:
-        """`after`: the `id` behind which to begin."""
-        self._resources = resources
-        self._selection = selection
-        self._after = after
-        self._ahead: Deferred[list[ObjectFile] | Exception] | None = None
+    def place_after(page: list[ObjectFile]) -> int | None:
+        return page[-1].id if len(page) == PAGE else None
 
-    def __iter__(self) -> Iterator[ObjectFile]:
-        more = True
-        while more:
-            page = self._resources.threads.ask(self._next)
-            yield from page
-            more = len(page) == PAGE
-
-    async def _next(self) -> list[ObjectFile]:
-        page = await (self._ahead or self._read())
-        if isinstance(page, Exception):
-            raise page
-        if len(page) == PAGE:
-            self._after = page[-1].id
-            self._ahead = Deferred.fromCoroutine(self._read())
-        return page
-
-    async def _read(self) -> list[ObjectFile] | Exception:
-        """A page, or why there is none: nobody may come to ask for it."""
-
-        async def work(tx: Transaction) -> list[ObjectFile]:
-            keys = asdict(self._selection)
-            return await studies.objects(tx, **keys, after=self._after, limit=PAGE)
-
-        try:
-            return await self._resources.database.transaction("list objects", work, read_only=True)
-        except Exception as error:  # noqa: BLE001 - handed to whoever asks
-            return error
+    pages = Pages(resources, "list objects", read, place_after, 0)
+    return chain.from_iterable(pages)

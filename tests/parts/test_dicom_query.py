@@ -1,6 +1,7 @@
 """C-FIND of the Query/Retrieve service and of the worklist."""
 
 import time
+from itertools import chain
 
 import pytest
 from pydicom.dataset import Dataset
@@ -9,7 +10,7 @@ from pynetdicom.dsutils import encode
 from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 
 from santepacs.db import orders
-from santepacs.db.search import Level, Page
+from santepacs.db.search import Page
 from santepacs.dicom.elements import Encoding
 from santepacs.dicom.pages import Pages
 from santepacs.dicom.query import FUZZY
@@ -286,17 +287,17 @@ def test_many_matches_come_page_by_page(site, monkeypatch):
     assert (len(found), len({one.StudyInstanceUID for one in found}), status) == (9, 9, 0x0000)
 
 
-def test_one_page_is_read_ahead_and_no_more(site, monkeypatch):
+def test_one_page_is_read_ahead_and_no_more(site):
     reads = []
 
-    async def page(tx, level, asked, wanted, *, after=()):
-        reads.append(after)
-        return Page(["1.2", "1.3"], (str(len(reads)),))
+    async def read(tx, place):
+        reads.append(place)
+        return [place * 2, place * 2 + 1]
 
-    monkeypatch.setattr("santepacs.db.search.find", page)
-    matches = iter(Pages(site.resources, Level.STUDY, [], ["StudyInstanceUID"]))
+    pages = Pages(site.resources, "test", read, lambda page: page[-1] // 2 + 1, 0)
+    matches = chain.from_iterable(pages)
     for taken, read in ((1, 2), (2, 2), (3, 3)):
-        next(matches)
+        assert next(matches) == taken - 1
         eventually(lambda read=read: len(reads) == read)
         time.sleep(0.05)
         assert len(reads) == read, taken

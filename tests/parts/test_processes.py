@@ -63,6 +63,15 @@ def test_a_crash_fails_its_job_alone(processes):
     assert processes.run("os:getpid") != before
 
 
+def test_what_is_not_even_an_exception_fails_its_job_alone(processes):
+    before = processes.run("os:getpid")
+    with pytest.raises(Malformed, match=r"\(SystemExit\)$"):
+        processes.run("sys:exit", 3)
+    with pytest.raises(Malformed, match="crashed"):
+        processes.run("os:_exit", 3)
+    assert processes.run("os:getpid") != before
+
+
 def test_a_worker_that_is_killed_fails_its_job_for_now(processes):
     pid = processes.run("os:getpid")
     thread, results = in_thread(processes.run, "time:sleep", 60)
