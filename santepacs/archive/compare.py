@@ -16,8 +16,11 @@ from pydicom.uid import UID
 MAXIMUM_COMPARED = 256_000_000  # bytes
 _PIXELS = 0x7FE00010
 # Group lengths aside: photometric interpretation, planar configuration, extended offset tables,
-# trailing padding.
-_ENCODING = {0x00280004, 0x00280006, 0x7FE00001, 0x7FE00002, 0xFFFCFFFC}
+# trailing padding, and what a decoder adds to say that there was a lossy compression.
+_ENCODING = {
+    *(0x00280004, 0x00280006, 0x7FE00001, 0x7FE00002, 0xFFFCFFFC),
+    *(0x00282110, 0x00282112, 0x00282114),
+}
 
 
 def same_object(one: Path, other: Path) -> bool:
