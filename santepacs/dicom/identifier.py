@@ -53,7 +53,12 @@ class Identifier:
         return text if text.strip("*") else ""
 
     def values(self, attribute: str) -> tuple[str, ...]:
-        """The values of a key of several, such as a list of UIDs."""
+        """The values of a key of several, such as a list of UIDs.
+
+        Raises Malformed for a NUL within, behind which each reader would see another value.
+        """
+        if "\0" in self.text(attribute):
+            raise Malformed(f"{attribute} holds a NUL")
         return tuple(value.strip() for value in self.text(attribute).split("\\") if value.strip())
 
 

@@ -720,7 +720,8 @@ def test_d10_the_same_transaction_twice_is_not_done_twice(server, connect):
             peer.release()
         wait_for_report(received, transaction)
     for kind, report in received:
-        assert kind == 1 or set(reasons(report).values()) == {0x0131}
+        if report.TransactionUID == transaction:  # others may have waited for this peer
+            assert kind == 1 or set(reasons(report).values()) == {0x0131}
 
 
 HOSTILE_COMMITMENTS = {

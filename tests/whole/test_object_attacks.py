@@ -156,7 +156,8 @@ def test_p1_too_deep_nesting_is_refused(peer, depth, kind):
 def test_p1_too_deep_nesting_of_defined_length_is_refused(peer, depth):
     image = Image({SEQUENCE: nested_by_length(depth)})
     assert store(peer, image) == REFUSED
-    hidden = Image({SEQUENCE: explicit(0x00091010, "UN", nested_by_length(depth))})
+    items = implicit(0xFFFEE000, nested_by_length(depth))
+    hidden = Image({SEQUENCE: explicit(0x00091010, "UN", items)})
     assert store(peer, hidden) == REFUSED
 
 
