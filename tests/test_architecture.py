@@ -156,7 +156,8 @@ def test_modules_stay_readable():
 
 
 def test_the_repository_speaks_of_the_project_alone():
-    listed = [p for folder in ("santepacs", "templates", "docs", "etc", "tests", "twisted")
+    listed = [p for folder in ("santepacs", "templates", "docs", "etc", "tests", "twisted",
+                             "bench")
               for p in (ROOT / folder).rglob("*") if p.is_file()]  # fmt: skip
     listed += [ROOT / name for name in ("README.md", "Makefile", "setup.cfg", "pyproject.toml")]
     for path in listed:

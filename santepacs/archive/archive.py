@@ -56,7 +56,7 @@ class Archive:
         self.files = files
         self._database = database
         self._threads = threads
-        self._index = IndexWriter(database)
+        self._index = IndexWriter(database, threads)
         self._secret_key = secret_key
         self._settings = settings
         # The objects of a study come one after the other.
@@ -91,7 +91,9 @@ class Archive:
                 _check_announced(found.record, sop_class_uid, sop_instance_uid)
                 if path is None:
                     path = self.files.receive((data,))
-            version = self.files.adopt(path, found.record.study_instance_uid, found.file.digest)
+            with self._index.expecting():
+                study = found.record.study_instance_uid
+                version = self.files.adopt(path, study, found.file.digest)
             verdict = self._threads.ask(self._index.add, self._entry(found, version))
             return self._settle(path, found, verdict)
         except OSError as error:
