@@ -120,11 +120,15 @@ class Threads:
         Deferred.fromCoroutine(finish())
 
 
+IDLE = 16  # threads of a crew that are kept for what comes next
+
+
 class Crew:
     """Threads for work that lasts, such as associations; kept, because a new one costs time."""
 
     def __init__(self, name: str, size: int) -> None:
         """At most `size` threads; what is more waits for one of them."""
+        self._size = size
         self._pool = ThreadPool(0, size, name)
         self._pool.threadFactory = _Daemon
 
@@ -134,7 +138,16 @@ class Crew:
 
     def run(self, function: Callable[..., Any], *args: Any) -> None:
         """Call `function(*args)` in one of the threads; from any thread, without waiting."""
-        self._pool.callInThread(function, *args)
+        self._pool.callInThread(self._work, function, args)
+
+    def _work(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        try:
+            function(*args)
+        finally:
+            idle = len(self._pool.waiters)
+            if idle > IDLE:
+                self._pool.adjustPoolsize(0, len(self._pool.working) + IDLE)
+                self._pool.adjustPoolsize(0, self._size)
 
     def stop(self) -> None:
         """Let the threads go: the idle ones now, the others when they have finished."""

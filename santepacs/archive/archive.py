@@ -69,6 +69,10 @@ class Archive:
         """The permanent token of a study."""
         return tokens.token(self._secret_key, study_instance_uid, version)
 
+    def check_space(self) -> None:
+        """Raise Unavailable when the disk has not the reserve that is wanted."""
+        self.files.check_space(self._settings.server.disk_reserve * 1_000_000)
+
     def store(
         self,
         received: Path | bytes | bytearray,
@@ -85,7 +89,7 @@ class Archive:
         """
         path = received if isinstance(received, Path) else None
         try:
-            self.files.check_space(self._settings.server.disk_reserve * 1_000_000)
+            self.check_space()
             with _opened(received) as data:
                 found = _examine(data, source)
                 _check_announced(found.record, sop_class_uid, sop_instance_uid)

@@ -7,6 +7,7 @@ synced: what `adopt` returned from survives a power cut. Blocking: for threads o
 """
 
 import hashlib
+import mmap
 import os
 import shutil
 import uuid
@@ -15,8 +16,13 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from santepacs.errors import Unavailable
+from twisted.logger import Logger
+
+from santepacs.archive.header import read_file_meta
+from santepacs.errors import Malformed, Unavailable
 from santepacs.host.durable import sync_file, sync_folder
+
+log = Logger()
 
 VERSION_FILE = "token-version"
 PREAMBLE = 128
@@ -87,8 +93,13 @@ class ObjectFiles:
         folder = self._study_folder(study_instance_uid)
         version = self._token_version(folder)
         sync_file(source)
-        with suppress(FileExistsError):
-            os.link(source, folder / f"{digest}.dcm")
+        target = folder / f"{digest}.dcm"
+        try:
+            os.link(source, target)
+        except FileExistsError:
+            if not _proves(target, digest):
+                log.error("a damaged file is replaced by what was sent again: {path}", path=target)
+                _replace(target, source)
         # Also when it was there: whoever linked it may not have come to this line yet, or ever.
         sync_folder(folder)
         return version
@@ -135,6 +146,23 @@ class ObjectFiles:
         finally:
             draft.unlink()
         return 1
+
+
+def _proves(path: Path, digest: str) -> bool:
+    """Whether the file at `path` holds the content of this digest."""
+    try:
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            meta = read_file_meta(data)
+            with memoryview(data) as view, view[meta.dataset_offset :] as dataset:
+                return content_digest(meta.transfer_syntax_uid, dataset) == digest
+    except (OSError, ValueError, Malformed):
+        return False
+
+
+def _replace(target: Path, source: Path) -> None:
+    draft = target.with_name(f"{target.name}.{uuid.uuid4().hex}")
+    os.link(source, draft)
+    os.replace(draft, target)
 
 
 def _make_folder(folder: Path) -> None:

@@ -92,7 +92,7 @@ class _Connection(txpostgres.Connection):
     def doRead(self) -> None:
         try:
             super().doRead()
-        except psycopg2.Error:
+        except (psycopg2.Error, ValueError):  # ValueError: closed between two turns of the reactor
             self.close()
 
 

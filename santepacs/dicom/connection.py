@@ -29,6 +29,11 @@ class Ended(Exception):
 class Interrupted(Exception):
     """Somebody of ours wants this connection to end."""
 
+    def __init__(self, *, between_pdus: bool = True) -> None:
+        """`between_pdus`: whether something can still be said to the peer."""
+        super().__init__("ended by us")
+        self.between_pdus = between_pdus
+
 
 class Unacceptable(Exception):
     """What came cannot be the start of a PDU that we take, or does not come in time."""
@@ -80,9 +85,11 @@ class Connection:
                     ready = self._wait(self._readable, deadline)
                 except ssl.SSLWantWriteError:
                     ready = self._wait(self._writable, deadline)
+                if self._interrupted:
+                    raise Interrupted(between_pdus=False)
                 if not ready:
                     raise Ended("the TLS handshake took too long")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, AttributeError) as error:
             reason = getattr(error, "reason", None) or type(error).__name__
             raise Ended(f"the TLS handshake failed: {reason}") from None
 
@@ -193,15 +200,17 @@ class Connection:
     def write(self, buffers: Sequence[bytes | memoryview], patience: float) -> None:
         """Send all of it. Raises Ended when the peer takes too little for too long, Interrupted.
 
-        The peer has `patience` seconds, and longer only as long as it takes `MINIMUM_RATE`.
+        The peer has `patience` seconds for each step, and for all of it only as long as it takes
+        `MINIMUM_RATE`.
         """
-        deadline = time.monotonic() + patience + sum(map(len, buffers)) / MINIMUM_RATE
+        end = time.monotonic() + patience + sum(map(len, buffers)) / MINIMUM_RATE
+        deadline = min(end, time.monotonic() + patience)
         if self._tls:
             buffers = (b"".join(buffers),)
         pending, first, offset = list(buffers), 0, 0
         while first < len(pending):
             if self._interrupted:
-                raise Interrupted
+                raise Interrupted(between_pdus=not (first or offset))
             try:
                 sent = self._send(pending, first, offset)
             except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError):
@@ -214,6 +223,7 @@ class Connection:
                 continue
             except (OSError, ValueError):
                 raise Ended from None
+            deadline = min(end, time.monotonic() + patience)
             sent += offset
             while first < len(pending) and sent >= len(pending[first]):
                 sent -= len(pending[first])
@@ -238,7 +248,8 @@ class Connection:
         """Wake the thread that uses the connection; it gets Interrupted. From any thread."""
         self._interrupted = True
         with suppress(OSError, ValueError):
-            self._socket.shutdown(socket.SHUT_RD)
+            # Of the socket itself: SSLSocket's would take the encryption off, too.
+            socket.socket.shutdown(self._socket, socket.SHUT_RD)
 
     def last_words(self, data: bytes) -> None:
         """Send `data` if that is possible at once, even after an interruption, and no more."""

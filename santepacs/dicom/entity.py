@@ -40,7 +40,7 @@ from santepacs.dicom.resources import Resources
 from santepacs.dicom.session import Session
 from santepacs.dicom.spool import Spool
 from santepacs.dicom.upper import UpperAssociation
-from santepacs.errors import Malformed
+from santepacs.errors import Malformed, Unavailable
 from santepacs.host.names import HostNames
 from santepacs.logs import one_line
 from santepacs.threads import Crew
@@ -164,7 +164,11 @@ class DicomServer:
             self._tls.current if with_tls and self._tls is not None else None,
         )
         self._associations.add(association, address[0], caller)
-        self._crew.run(association.run_reactor)
+        try:
+            self._crew.run(association.run_reactor)
+        except RuntimeError:
+            self._associations.remove(association)
+            raise Unavailable("there are no more threads") from None
 
     # --- associations: in their own threads -------------------------------------------------------
 

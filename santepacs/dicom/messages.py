@@ -30,7 +30,6 @@ LARGEST_COMMAND = 64 * 1024
 LARGEST_IDENTIFIER = 4 * 1024 * 1024
 LARGEST_ACTION = 16 * 1024 * 1024  # 100,000 references to be committed
 MAXIMUM_PIPELINED = 16  # requests that came before the first was answered
-MAXIMUM_CANCELS = 16
 
 _PDU = struct.Struct(">BxLLBB")
 _PDV = struct.Struct(">LBB")
@@ -55,6 +54,8 @@ class Messages(DIMSEServiceProvider):
 
     def __init__(self, assoc: Any) -> None:
         super().__init__(assoc)
+        self.serving: int | None = None
+        """The message ID of the request that is being served."""
         self._complete: deque[Message] = deque()
         self._coming: Message | None = None
         self._command = bytearray()
@@ -125,13 +126,31 @@ class Messages(DIMSEServiceProvider):
             evt.trigger(self.assoc, evt.EVT_DIMSE_RECV, {"message": _pynetdicoms(complete)})
         command = complete.command
         if message.number(command, Element.COMMAND_FIELD) == Command.C_CANCEL:
-            if len(self.cancel_req) < MAXIMUM_CANCELS:
-                cancelled = message.number(command, Element.MESSAGE_ID_BEING_RESPONDED_TO)
-                self.cancel_req[cancelled] = None  # type: ignore[assignment]
+            self._cancel(message.number(command, Element.MESSAGE_ID_BEING_RESPONDED_TO))
             return
         self._complete.append(complete)
         if len(self._complete) > MAXIMUM_PIPELINED:
             raise Malformed("too many requests at once")
+
+    def _cancel(self, message_id: int) -> None:
+        """Note that a request is not wanted any more, if it is one that is not answered yet.
+
+        One that comes too late must not cancel a later request of the same number.
+        """
+        waiting = (each.command.get(Element.MESSAGE_ID) for each in self._complete)
+        if message_id == self.serving or message_id.to_bytes(2, "little") in waiting:
+            self.cancel_req[message_id] = None  # type: ignore[assignment]
+
+    def served(self) -> None:
+        """The request that was being served has been answered."""
+        if self.serving is not None:
+            self.cancel_req.pop(self.serving, None)
+        self.serving = None
+
+    @property
+    def may_receive(self) -> bool:
+        """Whether there is room for what comes while a request is being served."""
+        return len(self._complete) < MAXIMUM_PIPELINED
 
     @property
     def is_receiving(self) -> bool:

@@ -12,7 +12,8 @@ from santepacs.dicom.spool import Spool
 from santepacs.dicom.upper import UpperAssociation
 from santepacs.errors import Malformed, Unavailable
 
-PIECE = 512 * 1024  # bytes that are read from a file at once
+PIECE = 512 * 1024  # bytes that are sent, or read from a file, at once
+FRAGMENTS = 500  # PDUs that are made at once, however short the receiver wants them
 
 
 def send_object(
@@ -50,8 +51,7 @@ def send_object(
         if isinstance(data, Path):
             sent = _send_file(association, context_id, pdus, data, offset)
         else:
-            fragments = association.dimse.fragments(context_id, memoryview(data)[offset:], 0)
-            sent = association.write([*pdus, *fragments])
+            sent = _send_bytes(association, context_id, pdus, memoryview(data)[offset:])
     except OSError as error:
         association.abort()
         raise Unavailable("the object's file could not be read") from error
@@ -60,12 +60,31 @@ def send_object(
     return _answer(association, message_id)
 
 
+def _send_bytes(
+    association: UpperAssociation, context_id: int, pdus: list[Any], data: memoryview
+) -> bool:
+    """Send `pdus`, then the data set; whether that was possible."""
+    size = _piece(association)
+    for start in range(0, len(data), size):
+        last = start + size >= len(data)
+        pdus += association.dimse.fragments(context_id, data[start : start + size], 0, last=last)
+        if not association.write(pdus):
+            return False
+        pdus = []
+    return True
+
+
+def _piece(association: UpperAssociation) -> int:
+    """Bytes of a data set that are sent in one write: whole fragments, and not too many."""
+    step = association.dimse.fragment_size
+    return max(min(PIECE // step, FRAGMENTS), 1) * step
+
+
 def _send_file(
     association: UpperAssociation, context_id: int, pdus: list[Any], path: Path, offset: int
 ) -> bool:
     """Send `pdus`, then the file's data set; whether that was possible."""
-    step = association.dimse.fragment_size
-    size = max(PIECE // step, 1) * step
+    size = _piece(association)
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         end = os.fstat(file).st_size

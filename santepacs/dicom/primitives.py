@@ -20,7 +20,13 @@ from pynetdicom.presentation import PresentationContext
 
 from santepacs.dicom import request
 from santepacs.dicom.proposal import AssociationRequest, Proposed
+from santepacs.errors import Malformed
 
+SHORTEST_PDU = 128
+"""Bytes of a P-DATA-TF that a caller must be able to take."""
+
+_NOTHING = "2.25.0"
+"""A UID of nothing, for a context that proposes nothing: it is refused like any unknown one."""
 _UNNAMED = "1.2.826.0.1.3680043.8.498.1"
 """An implementation class for who does not say its own: pynetdicom must have one."""
 
@@ -30,6 +36,8 @@ class ReceivedRequest:
 
     def __init__(self, pdu: bytes) -> None:
         self.record = request.parse(pdu)
+        if 0 < self.record.maximum_length < SHORTEST_PDU:
+            raise Malformed("the caller takes too little at a time")
         self.protocol_version = self.record.protocol_version & 1  # PS3.8 9.3.2: test this bit alone
 
     def to_primitive(self) -> A_ASSOCIATE:
@@ -49,8 +57,9 @@ class ReceivedRequest:
 def _context(proposed: Proposed) -> PresentationContext:
     context = PresentationContext()
     context.context_id = proposed.context_id
-    context.abstract_syntax = UID(proposed.abstract_syntax)
-    context.transfer_syntax = [UID(uid) for uid in proposed.transfer_syntaxes]
+    context.abstract_syntax = UID(proposed.abstract_syntax or _NOTHING)
+    syntaxes: list[str | bytes | UID] = [UID(uid) for uid in proposed.transfer_syntaxes if uid]
+    context.transfer_syntax = syntaxes or [UID(_NOTHING)]
     return context
 
 
@@ -61,9 +70,10 @@ def _user_information(record: AssociationRequest) -> Any:
     implementation = ImplementationClassUIDNotification()
     implementation.implementation_class_uid = UID(record.implementation_class_uid or _UNNAMED)
     yield implementation
-    if record.implementation_version_name:
+    name = record.implementation_version_name
+    if name and name.isascii() and name.isprintable() and "\\" not in name:
         version = ImplementationVersionNameNotification()
-        version.implementation_version_name = record.implementation_version_name[:16]
+        version.implementation_version_name = name[:16]
         yield version
     if record.asynchronous_operations is not None:
         window = AsynchronousOperationsWindowNegotiation()

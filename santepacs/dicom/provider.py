@@ -37,6 +37,7 @@ _LINGER = 1.0  # seconds that a peer has to close after an A-ABORT, A-ASSOCIATE-
 _ESTABLISHED, _RELEASING, _CLOSING, _IDLE = "Sta6", "Sta7", "Sta13", "Sta1"
 _UNESTABLISHED = frozenset(("Sta1", "Sta2", "Sta3", "Sta4", "Sta5"))
 _CLOSED, _INVALID = "Evt17", "Evt19"
+_USER_ABORT = bytes.fromhex("0700 00000004 0000 00 00")
 _PROVIDER_ABORT = bytes.fromhex("0700 00000004 0000 02 00")
 
 
@@ -175,7 +176,8 @@ class Provider(DULServiceProvider):
         try:
             pdu = self._connection.next_pdu(maximum, until, patience)
         except Interrupted:
-            self.assoc.abort()
+            self._connection.last_words(_USER_ABORT)
+            self._react(_CLOSED)
             return True
         except Ended:
             self._react(_CLOSED)
@@ -215,7 +217,7 @@ class Provider(DULServiceProvider):
         self._show(pdu)
         try:
             self.assoc.dimse.take(pdu[6:])
-        except (Malformed, ValueError) as problem:
+        except (Malformed, ValueError, MemoryError) as problem:
             log.debug("association aborted: {reason}", reason=str(problem))
             self._react(_INVALID)
 
@@ -235,9 +237,10 @@ class Provider(DULServiceProvider):
             except Exception as error:  # noqa: BLE001 - a peer must not end a thread silently
                 log.debug("association aborted: {fault}", fault=fault(error))
                 self._connection.last_words(_PROVIDER_ABORT)
+                if self.state_machine.current_state not in _UNESTABLISHED:
+                    self.to_user_queue.put(A_P_ABORT())
                 self.state_machine.current_state = _CLOSING
                 self.event_queue.clear()  # type: ignore[attr-defined]
-                self.to_user_queue.put(A_P_ABORT())
                 return
 
     # --- bytes ------------------------------------------------------------------------------------
@@ -246,8 +249,12 @@ class Provider(DULServiceProvider):
         """Send the bytes of whole PDUs; whether that was possible."""
         try:
             self._connection.write(buffers, self.assoc.network_timeout)
-        except (Ended, Interrupted):
-            # Perhaps in the middle of a PDU, so there is nothing more to say.
+        except Interrupted as interruption:
+            if interruption.between_pdus and self.state_machine.current_state == _ESTABLISHED:
+                self._connection.last_words(_USER_ABORT)
+            self.event_queue.put(_CLOSED)
+            return False
+        except Ended:
             self.event_queue.put(_CLOSED)
             return False
         return True

@@ -15,7 +15,7 @@ from santepacs.dicom.proposal import (
 )
 from santepacs.errors import Malformed
 
-LARGEST_REQUEST = 64 * 1024
+LARGEST_REQUEST = 256 * 1024
 """Bytes of an A-ASSOCIATE-RQ after its header."""
 MAXIMUM_CONTEXTS = 128
 MAXIMUM_TRANSFER_SYNTAXES = 128

@@ -1,9 +1,14 @@
 """Data sets of C-STORE as they arrive: in memory first, then in ``incoming``, never left there."""
 
+import errno
+import os
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from santepacs.errors import Unavailable
 
 LARGEST_OBJECT = 4 * 1024**3  # bytes
 IN_MEMORY = 1024 * 1024  # bytes that an object may have before it goes to a file
@@ -16,9 +21,13 @@ class Spool:
     for the answer, and the rest is dropped.
     """
 
-    def __init__(self, folder: Path | None, header: bytes) -> None:
+    def __init__(
+        self, folder: Path | None, header: bytes, check_space: Callable[[], None] | None = None
+    ) -> None:
+        """`check_space` is asked before anything is written; by raising Unavailable it says no."""
         self.failure: OSError | None = None
         self._folder = folder
+        self._check_space = check_space
         self._data = bytearray(header)
         self._size = 0
         self._path: Path | None = None
@@ -52,10 +61,13 @@ class Spool:
         self._data = bytearray()
         self._close()
         if self._path is not None:
-            self._path.unlink(missing_ok=True)
+            with suppress(OSError):  # what cannot be removed now is swept at the next start
+                self._path.unlink(missing_ok=True)
 
     def _write_out(self) -> None:
         try:
+            if self._check_space is not None:
+                self._check_space()
             if self._file is None and self._folder is not None:
                 path = self._folder / f"{uuid.uuid4().hex}.part"
                 self._file = open(path, "xb", buffering=0)  # noqa: SIM115
@@ -66,9 +78,14 @@ class Spool:
                     while written < len(left):
                         written += self._file.write(left[written:]) or 0
             self._data = bytearray()
+        except Unavailable:
+            self._fail(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         except OSError as error:
-            self.failure = error
-            self.discard()
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        self.failure = error
+        self.discard()
 
     def _close(self) -> None:
         file, self._file = self._file, None

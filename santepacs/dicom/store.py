@@ -35,7 +35,7 @@ def open_spool(
     header = part_10_header(
         request.sop_class_uid, request.sop_instance_uid, str(context.transfer_syntax[0])
     )
-    return Spool(resources.incoming, header)
+    return Spool(resources.incoming, header, resources.archive.check_space)
 
 
 def serve(

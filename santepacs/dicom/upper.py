@@ -152,9 +152,11 @@ class UpperAssociation(Association):
         except (Ended, Interrupted) as problem:
             log.debug("no association: {reason}", reason=str(problem))
         finally:
-            self.close()
-            if self._ended is not None:
-                self._ended(self)
+            try:
+                self.close()
+            finally:
+                if self._ended is not None:
+                    self._ended(self)
 
     def _run_reactor(self) -> None:
         """Serve request after request until the association ends."""
@@ -207,7 +209,7 @@ class UpperAssociation(Association):
             self.abort()
             return
         self._busy = True
-        self.dimse.cancel_req = {}
+        self.dimse.serving = request.message_id
         try:
             service(self, request, context)
             self.flush()
@@ -215,7 +217,7 @@ class UpperAssociation(Association):
             log.error("a DICOM service failed: {fault}", fault=fault(error))
             self.abort()
         finally:
-            self.dimse.cancel_req = {}
+            self.dimse.served()
             self._busy = False
             self._quiet_since = time.monotonic()
 
@@ -246,8 +248,8 @@ class UpperAssociation(Association):
         return self.is_established and self.dul.is_alive() and self.dul.peek_next_pdu() is None
 
     def _look(self) -> None:
-        """React to what has come, without waiting; one request ahead is enough."""
-        while self.is_established and self.dul.is_alive() and not self.dimse.is_receiving:
+        """React to what has come, without waiting."""
+        while self.is_established and self.dul.is_alive() and self.dimse.may_receive:
             if self.dul.peek_next_pdu() is not None or not self.dul.advance(0.0):
                 return
 
@@ -300,5 +302,7 @@ class UpperAssociation(Association):
         """Let go of everything; what was received and not served is forgotten."""
         self._kill = self.dul._kill_thread = True
         self.is_established = False
-        self.dimse.discard()
-        self.connection.close()
+        try:
+            self.dimse.discard()
+        finally:
+            self.connection.close()

@@ -169,8 +169,9 @@ def test_what_follows_the_request_stays_in_the_connection(opened):
 
 def test_the_longest_request_is_waited_for(opened):
     door = opened()
-    filler = LARGEST_REQUEST - (len(REQUEST) - 6) - 4
-    whole = pdu(1, REQUEST[6:] + item(0x99, bytes(filler)))
+    filler = LARGEST_REQUEST - (len(REQUEST) - 6)
+    items = item(0x99, bytes(60_000 - 4)) * (filler // 60_000)
+    whole = pdu(1, REQUEST[6:] + items + item(0x99, bytes(filler - len(items) - 4)))
     assert len(whole) == LARGEST_REQUEST + 6
     with door.caller(whole[:100]) as caller:
         caller.sendall(whole[100:])
