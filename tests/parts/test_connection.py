@@ -1,6 +1,7 @@
 """One connection of the DICOM upper layer: whole PDUs, deadlines, interruption."""
 
 import socket
+import ssl
 import threading
 import time
 
@@ -8,6 +9,7 @@ import pytest
 
 from santepacs.dicom import connection as module
 from santepacs.dicom.connection import Connection, Ended, Interrupted, Unacceptable
+from support.certificates import Authority
 from support.dicom import pdu
 
 
@@ -190,3 +192,47 @@ def test_who_does_not_close_is_left_alone_after_a_while(ends):
     began = time.monotonic()
     connection.discard_until_closed(0.1)
     assert time.monotonic() - began < 2
+
+
+def test_who_takes_a_little_and_then_nothing_is_given_up(ends):
+    connection, theirs = ends
+    threading.Timer(0.1, lambda: theirs.recv(50_000)).start()
+    began = time.monotonic()
+    with pytest.raises(Ended):
+        connection.write([bytes(50_000_000)], patience=0.3)
+    assert time.monotonic() - began < 3
+
+
+def test_an_interruption_before_anything_was_sent_leaves_room_for_last_words(ends):
+    connection, theirs = ends
+    connection.interrupt()
+    with pytest.raises(Interrupted) as caught:
+        connection.write([b"something"], patience=1)
+    assert caught.value.between_pdus
+    connection.last_words(b"goodbye")
+    assert theirs.recv(100) == b"goodbye"
+
+
+def test_an_interruption_leaves_tls_on(ends, tmp_path):
+    connection, theirs = ends
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("server")
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate, key)
+    client = ssl.create_default_context(cafile=authority.path)
+    client.check_hostname = False
+    shaking = threading.Thread(target=connection.start_tls, args=(server, 5.0),
+                               kwargs={"server_side": True})  # fmt: skip
+    shaking.start()
+    with client.wrap_socket(theirs) as encrypted:
+        shaking.join()
+        connection.interrupt()
+        connection.last_words(b"goodbye")
+        assert encrypted.recv(100) == b"goodbye"
+
+
+def test_a_handshake_is_interrupted(ends):
+    connection, _ = ends
+    threading.Timer(0.05, connection.interrupt).start()
+    with pytest.raises((Interrupted, Ended)):
+        connection.start_tls(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), 5.0, server_side=True)

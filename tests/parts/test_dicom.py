@@ -28,6 +28,7 @@ from support.dicom import (
     WORKLIST,
     Raw,
     closing_port,
+    command,
     eventually,
     p_data,
     pdu,
@@ -35,6 +36,7 @@ from support.dicom import (
     store_command,
 )
 from support.programs import run
+from support.raw_dicom import associate_request, context, item
 
 
 @pytest.fixture
@@ -48,8 +50,8 @@ def start(reactor_thread, database_dsn, tmp_path):
         return context.__enter__()
 
     yield started
-    for context in sites:
-        context.__exit__(None, None, None)
+    for site in sites:
+        site.__exit__(None, None, None)
 
 
 # --- verification and titles ----------------------------------------------------------------------
@@ -518,3 +520,41 @@ def test_a_peer_that_says_nothing_is_given_up_after_the_service_timeout(start):
         with pytest.raises(Unavailable):
             Client(site.settings).echo(Peer("SILENT", "127.0.0.1", silent.getsockname()[1]))
         assert time.monotonic() - started < 8
+
+
+@pytest.mark.parametrize("length", [1, 2, 6, 7, 127])
+def test_a_caller_that_takes_too_little_at_a_time_is_aborted(start, length):
+    peer = Raw(start().port)
+    peer.send(associate_request(maximum=length))
+    assert peer.receive()[0] == 7
+    peer.close()
+
+
+@pytest.mark.parametrize("name", [b"OLD\\DEVICE", b"GER\xc4T", b"\x01\x02", b""])
+def test_an_implementation_of_a_strange_name_is_served(start, name):
+    peer = Raw(start().port)
+    peer.send(associate_request(user=item(0x55, name)))
+    assert peer.receive()[0] == 2
+    peer.close()
+
+
+def test_a_context_that_proposes_nothing_is_refused_alone(start):
+    peer = Raw(start().port)
+    empty = item(0x20, bytes([3, 0, 0, 0]) + item(0x30, VERIFICATION.encode()) + item(0x40, b""))
+    peer.send(associate_request(context(1, VERIFICATION), empty))
+    kind, answer = peer.receive()
+    assert kind == 2
+    assert item(0x21, b"")[:1] + b"\0" in answer
+    peer.send(p_data(3, command((0x0002, VERIFICATION.encode() + b"\0"), (0x0100, b"\x30\0"),
+                                (0x0110, b"\1\0"), (0x0800, b"\1\1"))))  # fmt: skip
+    assert peer.receive()[0] == 4
+    peer.close()
+
+
+def test_a_stopping_server_says_so_to_who_is_idle(start):
+    site = start()
+    peer = Raw(site.port)
+    peer.associate()
+    site.server.stop(0)
+    assert peer.receive() == (7, bytes(4))
+    peer.close()

@@ -303,7 +303,10 @@ def test_one_page_is_read_ahead_and_no_more(site):
         assert len(reads) == read, taken
 
 
-def test_a_cancel_ends_the_answers_within_a_second(site, monkeypatch):
+@pytest.mark.parametrize("before", [0, 1, 5])
+def test_a_cancel_ends_the_answers_within_a_second(site, monkeypatch, before):
+    echo = ((0x0100, b"\x30\0"), (0x0110, b"\x09\0"), (0x0800, b"\1\1"))
+
     async def page(tx, level, asked, wanted, *, after=()):
         return Page(["1.2.3"] * 1000, ("on",))
 
@@ -316,7 +319,8 @@ def test_a_cancel_ends_the_answers_within_a_second(site, monkeypatch):
     peer.send(p_data(3, command((0x0002, uid), *asked)) + p_data(2, query))
     assert pending(peer)
     cancel = ((0x0100, b"\xff\x0f"), (0x0120, b"\7\0"), (0x0800, b"\1\1"))
-    peer.send(p_data(3, command(*cancel)))
+    # Requests that were sent ahead do not hide it.
+    peer.send(before * p_data(3, command(*echo)) + p_data(3, command(*cancel)))
     started = time.monotonic()
     while pending(peer):  # what was on its way
         assert time.monotonic() - started < 10

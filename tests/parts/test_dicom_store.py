@@ -1,5 +1,8 @@
 """C-STORE: what is said to be stored is stored, and what is not acceptable is refused."""
 
+import errno
+from dataclasses import replace
+
 import pytest
 from pydicom.uid import (
     ExplicitVRBigEndian,
@@ -249,3 +252,38 @@ def test_many_peers_store_at_once(site, tmp_path):
         answers = list(pool.map(send, range(6)))
     assert answers == [[0x0000] * 10] * 6
     assert len(stored(site)) == 60
+
+
+def test_a_disk_without_its_reserve_is_not_written_to(site, monkeypatch):
+    monkeypatch.setattr("santepacs.dicom.spool.IN_MEMORY", 0)
+    site.settings.server = replace(site.settings.server, disk_reserve=9_000_000)  # 9 TB
+    watched = []
+    monkeypatch.setattr(
+        "santepacs.dicom.spool.open", lambda *path, **named: watched.append(path), raising=False
+    )
+    assert site.send(ct()) == [0xA700]
+    assert watched == []
+    assert site.received() == []
+
+
+def test_a_folder_that_nothing_can_be_removed_from_ends_no_association(site, monkeypatch):
+    monkeypatch.setattr("santepacs.dicom.spool.IN_MEMORY", 0)
+
+    def read_only(*path, **named):
+        raise OSError(errno.EROFS, "read-only file system")
+
+    monkeypatch.setattr("pathlib.Path.unlink", read_only)
+    assert site.send(ct(SOPInstanceUID="")) == [0xC000]
+    monkeypatch.undo()
+    assert site.send(ct()) == [0x0000]
+    eventually(lambda: site.server.counts() == (0, 0))
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-100], lambda data: data[:-1] + b"?"])
+def test_an_object_sent_again_mends_its_damaged_file(site, damage):
+    assert site.send(ct()) == [0x0000]
+    (path,) = site.directory.objects.rglob("*.dcm")
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert site.send(ct()) == [0x0000]
+    assert path.read_bytes() == whole
