@@ -21,6 +21,8 @@ from santepacs.processes import Processes
 from santepacs.settings import Settings
 from santepacs.threads import Threads
 
+LAST_WORDS = 1.0  # seconds that jobs have after their associations were ended
+
 
 class DicomPort:
     """Everything that DICOM needs, started and stopped in order."""
@@ -37,6 +39,7 @@ class DicomPort:
         unknown: UnknownCallers,
         tls_context: ServerContext | None,
     ) -> None:
+        self._reactor = reactor
         self._threads = threads
         self._processes = Processes()
         self.jobs = Queue(reactor, database, random.random, uuid.uuid4().hex)
@@ -65,7 +68,12 @@ class DicomPort:
 
     async def stop(self, grace: float) -> None:
         """Let work in progress end, at most for `grace` seconds; jobs wait for the next start."""
-        await self._threads.run(self.server.stop, grace)
-        await self.jobs.stop(grace)
+        # A peer that does not read or answer must not keep us any longer.
+        end = self._reactor.callLater(grace, self.server.client.stop)
+        callers = self._threads.run(self.server.stop, grace)
+        await self.jobs.stop(grace + LAST_WORDS)
+        await callers
+        if end.active():
+            end.cancel()
         await self._threads.run(self._processes.stop)
         await self.activity.stop()

@@ -97,10 +97,16 @@ class Queue:
     async def start(self) -> None:
         """Begin, with what earlier runs left half done. Raises Unavailable."""
 
-        async def free(tx: Transaction) -> int:
-            return await jobs.free_dead(tx, self._run)
+        limits = {kind: each.retries.maximum_attempts for kind, each in self._kinds.items()}
 
-        freed = await self._database.transaction("free jobs", free)
+        async def free(tx: Transaction) -> tuple[int, int]:
+            return await jobs.free_dead(tx, self._run, limits)
+
+        freed, given_up = await self._database.transaction("free jobs", free)
+        if given_up:
+            log.warn(
+                "{count} jobs are given up: the server died at their last attempt", count=given_up
+            )
         if freed:
             log.info("{count} jobs of an earlier run begin again", count=freed)
         self._started = True

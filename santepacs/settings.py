@@ -106,7 +106,8 @@ class DicomSettings:
     tls_client_certificates: str = option(
         "no",
         "Whether callers on the TLS port must show a certificate. One that they show is checked "
-        "against dicom.tls_ca, and may stand for the address of its peer.",
+        "against dicom.tls_ca (one that fails ends the connection), and may then stand for the "
+        "address of its peer.",
         choices=("no", "if given", "required"),
         live=False,
     )

@@ -22,6 +22,8 @@ from santepacs.errors import Unavailable
 
 T = TypeVar("T")
 
+PATIENCE = 1.0  # seconds that `Threads.stop` waits for work that does not end
+
 
 class _Answer(Generic[T]):
     """What a waiting thread gets: a value or a failure, once."""
@@ -62,6 +64,7 @@ class Threads:
         self._reactor: IReactorFromThreads = reactor
         self._deadline = deadline
         self._pool = ThreadPool(0, size, "santepacs")
+        self._pool.threadFactory = _Daemon
         self._lock = threading.Lock()
         self._waiting: set[_Answer[Any]] = set()
         self._stopping = False
@@ -71,13 +74,19 @@ class Threads:
         self._pool.start()
 
     def stop(self) -> None:
-        """Answer everybody who waits with Unavailable, then wait for the pool's threads."""
+        """Answer everybody who waits with Unavailable, then wait for the pool's threads.
+
+        But for no longer than `PATIENCE`: what still holds one then, such as a name that nobody
+        resolves, ends with the process.
+        """
         with self._lock:
             self._stopping = True
             waiting = list(self._waiting)
         for answer in waiting:
             answer.fail(Failure(Unavailable("the server is stopping")))
-        self._pool.stop()
+        joining = _Daemon(target=self._pool.stop)
+        joining.start()
+        joining.join(PATIENCE)
 
     def run(self, function: Callable[..., T], *args: Any) -> "Deferred[T]":
         """Call `function(*args)` in a thread of the pool; to be called on the reactor."""

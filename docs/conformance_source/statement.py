@@ -19,7 +19,7 @@ from docs.conformance_source.markdown import (
 )
 from santepacs.archive import walk
 from santepacs.archive.header import TAGS
-from santepacs.db import commitments
+from santepacs.db import commitments, jobs
 from santepacs.dicom import (
     admission,
     associations,
@@ -90,6 +90,7 @@ def _numbers() -> dict[str, object]:
         "open_transactions": f"{commitments.MAXIMUM_OPEN:,}",
         "open_references": f"{commitments.MAXIMUM_REFERENCES:,}",
         "commitment_days": f"{committing.EXPIRY:g}",
+        "commitment_spacing": f"{jobs.SPACING:g}",
         "commitment_delays": listed(f"{delay:g}" for delay in committing.RETRIES.delays),
         "maximum_elements": f"{walk.MAXIMUM_ELEMENTS:,}",
         "maximum_depth": walk.MAXIMUM_DEPTH,

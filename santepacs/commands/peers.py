@@ -3,20 +3,24 @@
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
-from santepacs.commands.arguments import Commands, port, text
-from santepacs.commands.output import print_table
+from santepacs.commands.arguments import BAD_USAGE, Commands, port, text
+from santepacs.commands.output import print_table, tell
 from santepacs.commands.site import opened
-from santepacs.db import blocking, peers
+from santepacs.db import blocking, callers, peers
 from santepacs.db.database import Transaction
 from santepacs.dicom import tls
 from santepacs.dicom.client import Client
 from santepacs.errors import NotFound
+from santepacs.model.addresses import is_loopback
 from santepacs.model.peers import PERMISSIONS, Address, Peer, checked
+from santepacs.settings import Settings
 
 MOVE_TO_OTHERS = "move-to-others"
 _FLAGS = {**{name: f"may_{name}" for name in PERMISSIONS}, MOVE_TO_OTHERS: "may_move_to_others"}
+_MOMENT = "%Y-%m-%dT%H:%M:%SZ"  # of UTC
 _MEANING = (
     f"joined by commas: {', '.join(PERMISSIONS)}, and {MOVE_TO_OTHERS} (whether its C-MOVE may "
     "send to others than itself; denied unless it is allowed)"
@@ -51,6 +55,11 @@ def declare(commands: Commands) -> None:
         ("delete", _delete, "remove a peer"),
     ):
         _title(peer.command(name, run, about))
+    peer.command(
+        "unknown",
+        _unknown,
+        "list who called without being a peer: title, address, why, count, when",
+    )
 
 
 def _title(parser: ArgumentParser) -> None:
@@ -90,7 +99,8 @@ def _properties(parser: ArgumentParser) -> None:
         "--certificate",
         metavar="FILE",
         type=text,
-        help="PEM file with its TLS certificate, which then stands for its address; '' for none",
+        help="PEM file with its TLS certificate, '' for none. When it calls us, that stands for its"
+        " address if dicom.tls_ca verifies it; when we call it, showing this one is enough",
     )
 
 
@@ -127,22 +137,32 @@ def _add(arguments: Namespace) -> None:
 
     with opened(arguments, may_create=True) as foundation:
         blocking.transaction(foundation.dsn, add)
+        _print_state(peer)
+        _warn(peer, arguments, foundation.settings)
 
 
-def _edit(arguments: Namespace) -> None:
+def _edit(arguments: Namespace) -> int | None:
     changes = _changes(arguments)
     for name in ("host", "port", "enabled"):
         if getattr(arguments, name) is not None:
             changes[name] = getattr(arguments, name)
     if arguments.title is not None:
         changes["ae_title"] = arguments.title
+    if not changes:
+        tell("nothing to change (see santepacs peer edit --help)")
+        return BAD_USAGE
 
-    async def edit(tx: Transaction) -> None:
+    async def edit(tx: Transaction) -> Peer:
         peer = await _found(tx, arguments.ae_title)
-        await peers.change(tx, peer.ae_title, _changed(peer, changes))
+        changed = _changed(peer, changes)
+        await peers.change(tx, peer.ae_title, changed)
+        return changed
 
     with opened(arguments) as foundation:
-        blocking.transaction(foundation.dsn, edit)
+        changed = blocking.transaction(foundation.dsn, edit)
+        _print_state(changed)
+        _warn(changed, arguments, foundation.settings)
+    return None
 
 
 def _changes(arguments: Namespace) -> dict[str, Any]:
@@ -163,6 +183,34 @@ def _changed(peer: Peer, changes: dict[str, Any]) -> Peer:
     peer = replace(peer, **changes)
     others = (replace(each, port=each.port or peer.port) for each in peer.other_addresses)
     return checked(replace(peer, other_addresses=tuple(others)))
+
+
+def _print_state(peer: Peer) -> None:
+    """What is so now, in a line."""
+    ae_title, host, number, granted, state, more = _row(peer)
+    further = f", {more}" if more else ""
+    print(f"{ae_title} at {host} port {number} is {state}, may {granted or 'only verify'}{further}")
+
+
+def _warn(peer: Peer, arguments: Namespace, settings: Settings) -> None:
+    """Say what may surprise."""
+    if arguments.certificate:
+        until = tls.expiry(tls.read_certificate(arguments.certificate))
+        if until < datetime.now(UTC):
+            tell(f"its certificate has expired ({until:{_MOMENT}})")
+    is_here = any(each.host == "localhost" or is_loopback(each.host) for each in peer.addresses)
+    if arguments.deny and is_here and settings.dicom.trust_loopback:
+        tell("callers on this machine may do everything while dicom.trust_loopback is on")
+
+
+def _unknown(arguments: Namespace) -> None:
+    with opened(arguments) as foundation:
+        noted = blocking.transaction(foundation.dsn, callers.everyone)
+    print_table(
+        (each.title, each.address, each.reason, each.count, f"{each.last_seen:{_MOMENT}}")
+        for each in noted
+        if each.protocol == "dicom"
+    )
 
 
 def _list(arguments: Namespace) -> None:
@@ -199,6 +247,7 @@ def _delete(arguments: Namespace) -> None:
 
     with opened(arguments) as foundation:
         blocking.transaction(foundation.dsn, delete)
+        print(f"{arguments.ae_title} is no peer any more")
 
 
 async def _found(tx: Transaction, ae_title: str) -> Peer:

@@ -86,16 +86,13 @@ async def record(
         )
 
 
-async def waiting(
-    tx: Transaction, ae_title: str, *, after: int = 0, limit: int = 20
-) -> list[Commitment]:
-    """What a peer waits for, oldest first."""
+async def waiting(tx: Transaction, ae_title: str) -> list[Commitment]:
+    """What a peer waits for: oldest first, those over which associations were lost last."""
     rows = await tx.fetch_all(
         "SELECT id, transaction_uid, size, asked FROM commitment"
-        " WHERE ae_title = %s AND id > %s ORDER BY id LIMIT %s",
+        " WHERE ae_title = %s ORDER BY lost, id LIMIT %s",
         ae_title,
-        after,
-        limit,
+        MAXIMUM_OPEN,
     )
     return [Commitment(*row) for row in rows]
 
@@ -133,6 +130,11 @@ async def note_proven(
         list(digests),
         commitment,
     )
+
+
+async def note_lost(tx: Transaction, commitment: Commitment) -> None:
+    """Its report cost an association: the others go first from now on."""
+    await tx.execute("UPDATE commitment SET lost = lost + 1 WHERE id = %s", commitment.id)
 
 
 async def forget(tx: Transaction, commitment: Commitment) -> None:

@@ -14,6 +14,7 @@ from santepacs.errors import Malformed
 
 LARGEST_PAYLOAD = 256 * 1024  # characters of JSON; more belongs in a table of its own
 LONGEST_ERROR = 300
+SPACING = 5  # seconds between attempts, however often a job is asked for
 
 UNFINISHED = ("waiting", "running")
 ENDED = ("done", "failed", "cancelled")
@@ -63,7 +64,8 @@ async def add(
     """Ask for a job in the transaction that causes it; returns its id. Wake the queue afterwards.
 
     If there is one of this `kind` and `key` that has not ended, it is that job: it keeps its
-    payload, is due no later than this one would be, and runs once more if it is running already.
+    payload, begins to count its attempts and its age anew, is due no later than this one would be
+    (but `SPACING` seconds after it was begun last), and runs once more if it is running already.
     Of what is due the highest `priority` goes first. `delay` in seconds. Raises Malformed for a
     payload that is too large or holds NUL characters.
     """
@@ -74,7 +76,11 @@ async def add(
         "INSERT INTO job AS j (kind, key, payload, priority, due_at)"
         " VALUES (%s, %s, %s::jsonb, %s, now() + %s * interval '1 second')"
         " ON CONFLICT (kind, key) WHERE key <> '' AND state IN ('waiting', 'running')"
-        " DO UPDATE SET due_at = least(j.due_at, excluded.due_at),"
+        " DO UPDATE SET due_at = least(j.due_at, greatest(excluded.due_at,"
+        "                              j.started_at + %s * interval '1 second')),"
+        "               attempts = CASE WHEN j.state = 'running' THEN j.attempts ELSE 0 END,"
+        "               created_at = CASE WHEN j.state = 'running' THEN j.created_at"
+        "                                 ELSE now() END,"
         "               priority = greatest(j.priority, excluded.priority),"
         "               again = j.again OR j.state = 'running'"
         " RETURNING id",
@@ -83,23 +89,36 @@ async def add(
         text,
         priority,
         delay,
+        SPACING,
     )
     assert row is not None
     return int(row.id)
 
 
-async def free_dead(tx: Transaction, run: str) -> int:
-    """Give back what earlier runs of the server left running; returns how many.
+async def free_dead(tx: Transaction, run: str, limits: Mapping[str, int]) -> tuple[int, int]:
+    """Give back what earlier runs of the server left running, and give up what they may have died
+    of: a job begun `limits[kind]` times. Returns how many of both.
 
     Only at the start of `run`, when all others are known to be dead. A job that a server died of
     repeatedly waits longer each time, up to an hour.
     """
-    return await tx.execute(
+    given_up = await tx.execute(
+        "UPDATE job SET state = 'failed', error = 'the server died at the last attempt',"
+        " ended_at = now(), run = '', again = false, cancel = false"
+        " FROM unnest(%s::text[], %s::bigint[]) AS l (kind, attempts)"
+        " WHERE state = 'running' AND run <> %s"
+        " AND job.kind = l.kind AND job.attempts >= l.attempts",
+        list(limits),
+        list(limits.values()),
+        run,
+    )
+    freed = await tx.execute(
         "UPDATE job SET state = 'waiting', run = '',"
         " due_at = now() + least(3600, 10 * greatest(0, attempts - 1)) * interval '1 second'"
         " WHERE state = 'running' AND run <> %s",
         run,
     )
+    return freed, given_up
 
 
 async def claim(tx: Transaction, run: str, free: Mapping[str, int]) -> list[Claimed]:
@@ -159,14 +178,20 @@ async def finish(tx: Transaction, run: str, job_id: int, state: str, error: str)
 async def postpone(tx: Transaction, run: str, job_id: int, delay: float, error: str) -> None:
     """A job of `run` has failed for now and is due again in `delay` seconds.
 
-    One that was asked for again meanwhile is due at once.
+    One that was asked for again meanwhile begins anew, `SPACING` seconds after it was begun.
     """
     await tx.execute(
         "UPDATE job SET state = CASE WHEN cancel THEN 'cancelled' ELSE 'waiting' END,"
         " ended_at = CASE WHEN cancel THEN now() END,"
-        " due_at = now() + CASE WHEN again THEN 0 ELSE %s END * interval '1 second',"
+        " due_at = CASE WHEN again"
+        "          THEN greatest(now(), started_at + least(%s, %s) * interval '1 second')"
+        "          ELSE now() + %s * interval '1 second' END,"
+        " attempts = CASE WHEN again THEN 0 ELSE attempts END,"
+        " created_at = CASE WHEN again THEN now() ELSE created_at END,"
         " run = '', again = false, cancel = false, error = %s"
         " WHERE id = %s AND run = %s AND state = 'running'",
+        delay,
+        SPACING,
         delay,
         error[:LONGEST_ERROR],
         job_id,

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.logger import Logger
 
 from santepacs.access.unknown import UnknownCallers
 from santepacs.db import peers
 from santepacs.db.database import Database, Transaction
-from santepacs.dicom.contexts import MODALITY_WORKLIST_FIND, QUERY, RETRIEVE, VERIFICATION
+from santepacs.dicom.contexts import VERIFICATION
 from santepacs.dicom.proposal import (
     CALLED_TITLE_UNKNOWN,
     CALLING_TITLE_UNKNOWN,
@@ -29,8 +28,6 @@ from santepacs.logs import one_line
 from santepacs.model.addresses import is_loopback, plain_address
 from santepacs.model.peers import Peer, is_ae_title
 from santepacs.settings import Settings
-
-log = Logger()
 
 T = TypeVar("T")
 
@@ -114,13 +111,13 @@ class Admission:
             return TOO_MANY
         caller = await self.caller(title, address, certificate)
         if caller.reason:
-            self.note(title, address, caller.reason)
             if all(context.abstract_syntax != VERIFICATION for context in request.contexts):
+                self.note(title, address, caller.reason)
                 return CALLING_TITLE_UNKNOWN
             if self._crowd.is_full_for_strangers():
+                self.note(title, address, caller.reason)
                 return TOO_MANY
-        else:
-            _say_what_is_denied(caller, request)
+            self.note(title, address, caller.reason, became="may verify, no more")
         return TOO_MANY if self._crowd.is_full() else caller
 
     async def caller(self, ae_title: str, address: str, certificate: str | None = None) -> Caller:
@@ -133,8 +130,10 @@ class Admission:
         if not peer.enabled:
             return Caller(ae_title, address, reason="the peer is switched off")
         shows_certificate = bool(peer.certificate) and peer.certificate == certificate
-        if not shows_certificate and not await self._comes_from(peer, address):
-            return Caller(ae_title, address, reason="the AE title calls from another address")
+        if not shows_certificate:
+            foreign = await self._why_foreign(peer, address, certificate)
+            if foreign:
+                return Caller(ae_title, address, reason=foreign)
         return Caller(
             ae_title,
             address,
@@ -145,9 +144,9 @@ class Admission:
             may_move_to_others=peer.may_move_to_others,
         )
 
-    def note(self, title: str, address: str, reason: str) -> None:
+    def note(self, title: str, address: str, reason: str, *, became: str = "turned away") -> None:
         """Put an unknown caller on the administrator's list."""
-        self._unknown.note("dicom", title, address, reason)
+        self._unknown.note("dicom", title, address, reason, became=became)
 
     async def _peer(self, ae_title: str) -> Peer | None:
         """The peer of this title; while the database is away, as it was last seen."""
@@ -167,38 +166,36 @@ class Admission:
             self._remembered[ae_title] = peer
         return peer
 
-    async def _comes_from(self, peer: Peer, address: str) -> bool:
+    async def _why_foreign(self, peer: Peer, address: str, certificate: str | None) -> str:
+        """Why who calls from `address` is not this peer; empty if it is."""
         hosts = [each.host for each in peer.addresses]
         if address in map(plain_address, hosts):
-            return True
+            return ""
         try:
-            return await self._soon(Deferred.fromCoroutine(self._is_named(hosts, address)))
+            unresolved = await self._soon(Deferred.fromCoroutine(self._search(hosts, address)))
         except TimeoutError:
-            return False
+            return "the AE title calls from another address, or from one of a slow name service"
+        if unresolved is None:
+            return ""
+        reason = "the AE title calls from another address"
+        if unresolved:
+            reason += f"; {one_line(unresolved[0], 60)} in the peer list has no address"
+        if not peer.certificate:
+            return reason
+        if certificate:
+            return f"{reason}, with another certificate than the one in the peer list"
+        return f"{reason}, and no certificate was verified"
 
-    async def _is_named(self, hosts: list[str], address: str) -> bool:
+    async def _search(self, hosts: list[str], address: str) -> list[str] | None:
+        """None if one of `hosts` has this address, else those of them that have none at all."""
+        unresolved = []
         for host in hosts:
-            if address in await self._names.addresses(host):
-                return True
-        return False
+            found = await self._names.addresses(host)
+            if address in found:
+                return None
+            if not found:
+                unresolved.append(host)
+        return unresolved
 
     def _soon(self, result: "Deferred[T]") -> Awaitable[T]:
         return result.addTimeout(PATIENCE, self._clock)
-
-
-def _say_what_is_denied(caller: Caller, request: AssociationRequest) -> None:
-    """Say in the log why a listed peer gets fewer contexts than it proposed."""
-    asked = {context.abstract_syntax for context in request.contexts}
-    services = (
-        ("query", caller.may_query, QUERY),
-        ("retrieve", caller.may_retrieve, RETRIEVE),
-        ("ask for the worklist", caller.may_worklist, (MODALITY_WORKLIST_FIND,)),
-    )
-    for service, allowed, uids in services:
-        if not allowed and asked.intersection(uids):
-            log.warn(
-                "{title} from {address} may not {service}",
-                title=one_line(caller.ae_title),
-                address=caller.address,
-                service=service,
-            )

@@ -25,6 +25,7 @@ BACKLOG = 4096
 LINGER = 2.0  # seconds that a refused caller has to close
 _ACCEPTED_IN_A_TURN = 64
 _GLANCE = 4096  # bytes looked at first; most association requests are shorter
+_USUAL_BUFFER = 64 * 1024  # bytes that any kernel holds for a connection
 _MOST_THROWN_AWAY = 1024 * 1024  # bytes of a refused caller
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _BREATH = 0.5  # seconds without accepting when nothing can be freed
@@ -177,6 +178,9 @@ class Arrival(Watched):
         """Be woken when so many bytes are there."""
         if size > self._wanted:
             self._wanted = size
+            if size > _USUAL_BUFFER:
+                # The kernel must hold all of it, for nobody reads meanwhile.
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2 * size)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
         else:
             # The kernel keeps waking us, because its memory is short.

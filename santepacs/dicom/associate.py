@@ -10,7 +10,9 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation
 
 from santepacs.dicom.connection import Connection, Ended, Interrupted
+from santepacs.dicom.dialling import Connecting, dial, unwatched
 from santepacs.dicom.provider import MAXIMUM_PDU
+from santepacs.dicom.tls import reason
 from santepacs.dicom.upper import OpenSpool, Service, UpperAssociation
 from santepacs.errors import Unavailable
 
@@ -55,15 +57,19 @@ def request(
     tls: ssl.SSLContext | None = None,
     roles: dict[str, tuple[bool, bool]] | None = None,
     handlers: Sequence[tuple[Any, Callable[[Any], Any]]] = (),
+    connecting: Connecting = unwatched,
 ) -> UpperAssociation:
     """Ask the application at the first of `addresses` (host, port) that answers. Blocking.
 
     The association has no thread of its own: it is used, and at the end released or aborted, by
-    the caller's. Look at `is_established`. `roles`: (SCU, SCP) to propose for SOP classes (PS3.7
-    D.3.3.4). Raises Unavailable naming what went wrong when there is no connection.
+    the caller's. Look at `is_established`: without it, it was rejected. `roles`: (SCU, SCP) to
+    propose for SOP classes (PS3.7 D.3.3.4). Raises Unavailable naming what went wrong when there is
+    no connection, no answer, or no context that both know; and what `connecting` raises, which gets
+    every connection as it is begun.
     """
     try:
-        connection, remote = _connected(addresses, float(ae.connection_timeout or 60), tls)
+        timeout = float(ae.connection_timeout or 60)
+        connection, remote = _connected(addresses, timeout, tls, connecting)
     except Ended as problem:
         raise Unavailable(f"{ae_title} does not answer at {problem}") from None
     association = UpperAssociation(ae, "requestor", connection)
@@ -84,21 +90,37 @@ def request(
     association.request()
     if not association.is_established:
         association.close()
+        if not association.is_rejected:
+            raise Unavailable(_why_none(association, ae_title, remote, tls is not None))
     return association
 
 
+def _why_none(
+    association: UpperAssociation, ae_title: str, remote: tuple[Any, ...], with_tls: bool
+) -> str:
+    """Why there is no association although there was a connection."""
+    place = f"{remote[0]} port {remote[1]}"
+    if association.rejected_contexts:
+        return f"{ae_title} accepts none of the proposed presentation contexts"
+    if not association.is_aborted:
+        return f"{ae_title} does not answer at {place} in time"
+    perhaps = "it does not take our certificate" if with_tls else "it expects TLS"
+    return f"{ae_title} does not answer at {place}: it ends the connection; perhaps {perhaps}"
+
+
 def _connected(
-    addresses: Sequence[tuple[str, int]], timeout: float, tls: ssl.SSLContext | None
+    addresses: Sequence[tuple[str, int]],
+    timeout: float,
+    tls: ssl.SSLContext | None,
+    connecting: Connecting,
 ) -> tuple[Connection, tuple[Any, ...]]:
     problem = "any address"
     for host, port in addresses:
         try:
-            sock = socket.create_connection((host, port), timeout)
+            connection, remote = dial(host, port, timeout, connecting)
         except OSError as error:
             problem = f"{host} port {port}: {error.strerror or 'not in time'}"
             continue
-        remote = sock.getpeername()
-        connection = Connection(sock)
         if tls is None:
             return connection, remote
         try:
@@ -106,7 +128,7 @@ def _connected(
             return connection, remote
         except (Ended, Interrupted) as ended:
             connection.close()
-            problem = f"{host} port {port}: {ended}"
+            problem = f"{host} port {port}: {reason(ended)}"
     raise Ended(problem)
 
 

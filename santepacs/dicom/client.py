@@ -13,7 +13,9 @@ from pynetdicom import AE, build_context
 from pynetdicom.presentation import PresentationContext
 
 from santepacs.dicom import associate, tls
+from santepacs.dicom.connection import Connection
 from santepacs.dicom.contexts import NATIVE, VERIFICATION
+from santepacs.dicom.dialling import Connecting
 from santepacs.dicom.upper import UpperAssociation
 from santepacs.errors import Forbidden, Unavailable
 from santepacs.model.peers import Peer
@@ -51,6 +53,20 @@ class Client:
         self._in_use = 0
         self._waiting: list[tuple[Urgency, int]] = []
         self._served = 0
+        self._lock = threading.Lock()
+        self._connections: set[Connection] = set()
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End every association and every attempt at one; there are no more afterwards.
+
+        From any thread, without waiting: those who use them hear of it within a second or so.
+        """
+        with self._lock:
+            self._stopped = True
+            connections = list(self._connections)
+        for connection in connections:
+            connection.interrupt()
 
     def echo(self, peer: Peer) -> None:
         """C-ECHO (PS3.4 annex A). Raises Unavailable or Forbidden with what went wrong."""
@@ -76,20 +92,31 @@ class Client:
         there is none to be had, Forbidden when the peer refuses us, Malformed when our settings for
         TLS cannot be used.
         """
-        association = self._request(peer, contexts, roles)
+        with self._watching() as connecting:
+            association = self._request(peer, contexts, roles, connecting)
+            with _released(association):
+                if not association.is_established:
+                    raise _refusal(peer, association)
+                _check_certificate(peer, association)
+                yield association
+
+    @contextmanager
+    def _watching(self) -> Iterator[Connecting]:
+        """Have `stop` end the connections that are begun meanwhile."""
+        begun: set[Connection] = set()
+
+        def connecting(connection: Connection) -> None:
+            with self._lock:
+                if self._stopped:
+                    raise Unavailable("the server is stopping")
+                begun.add(connection)
+                self._connections.add(connection)
+
         try:
-            if not association.is_established:
-                raise _refusal(peer, association)
-            _check_certificate(peer, association)
-            yield association
-        except BaseException:
-            if association.is_established:
-                association.abort()
-            raise
-        else:
-            association.release()
+            yield connecting
         finally:
-            association.close()
+            with self._lock:
+                self._connections -= begun
 
     @contextmanager
     def turn(
@@ -141,7 +168,11 @@ class Client:
             return True
 
     def _request(
-        self, peer: Peer, contexts: Sequence[PresentationContext], roles: Roles | None
+        self,
+        peer: Peer,
+        contexts: Sequence[PresentationContext],
+        roles: Roles | None,
+        connecting: Connecting,
     ) -> UpperAssociation:
         dicom = self._settings.dicom
         timeout = dicom.service_timeout
@@ -155,7 +186,23 @@ class Client:
             list(contexts),
             tls=tls.client_context(dicom, pinned=bool(peer.certificate)) if peer.tls else None,
             roles=roles,
+            connecting=connecting,
         )
+
+
+@contextmanager
+def _released(association: UpperAssociation) -> Iterator[None]:
+    """Release the association at the end, or abort it if the end is an exception."""
+    try:
+        yield
+    except BaseException:
+        if association.is_established:
+            association.abort()
+        raise
+    else:
+        association.release()
+    finally:
+        association.close()
 
 
 def _check_certificate(peer: Peer, association: UpperAssociation) -> None:
@@ -167,9 +214,7 @@ def _check_certificate(peer: Peer, association: UpperAssociation) -> None:
 
 
 def _refusal(peer: Peer, association: UpperAssociation) -> Unavailable | Forbidden:
-    if association.is_rejected:
-        answer: Any = association.acceptor.primitive
-        reason = _REASONS.get((answer.result_source, answer.diagnostic), "it gives no reason")
-        kind = Unavailable if answer.result == 2 else Forbidden
-        return kind(f"{peer.ae_title} refused the association: {reason}")
-    return Unavailable(f"{peer.ae_title} does not answer at {peer.host} port {peer.port}")
+    answer: Any = association.acceptor.primitive
+    reason = _REASONS.get((answer.result_source, answer.diagnostic), "it gives no reason")
+    kind = Unavailable if answer.result == 2 else Forbidden
+    return kind(f"{peer.ae_title} refused the association: {reason}")

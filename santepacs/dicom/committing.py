@@ -1,35 +1,27 @@
 """The job behind storage commitment: find out what is truly kept, and tell the peer.
 
-One job for each peer reports all that the peer waits for, so that a peer that is away costs one
-attempt, not one for each transaction, and one that is back needs few associations. What could not
-be reported for `EXPIRY` days is given up. (PS3.4 J.3.3; the failure reasons are PS3.3 C.14.1.1.)
+One job for each peer reports all that the peer waits for (`santepacs.dicom.reporting`), so that a
+peer that is away costs one attempt, not one for each transaction, and one that is back needs few
+associations. What could not be reported for `EXPIRY` days is given up. (PS3.4 J.3.3; the failure
+reasons are PS3.3 C.14.1.1.)
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from pynetdicom import build_context
-from pynetdicom.presentation import PresentationContext
 from twisted.logger import Logger
 
 from santepacs.archive import proof
 from santepacs.db import commitments, peers
 from santepacs.db.commitments import Commitment, Referenced
-from santepacs.dicom import message, references
 from santepacs.dicom.client import Client
-from santepacs.dicom.commitment import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE
-from santepacs.dicom.identifier import encoding_of
-from santepacs.dicom.message import Command, Element
-from santepacs.dicom.references import Failed, Reference
+from santepacs.dicom.references import Failed
+from santepacs.dicom.reporting import Reporter, Result
 from santepacs.dicom.resources import Resources
-from santepacs.dicom.upper import UpperAssociation
-from santepacs.errors import Conflict, Forbidden, Malformed, NotFound, Unavailable
+from santepacs.errors import Conflict, Malformed, NotFound, Unavailable
 from santepacs.job import Job, Retries
 from santepacs.logs import one_line
 from santepacs.model.peers import Peer
-from santepacs.model.transfer_syntaxes import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN
 
 log = Logger()
 
@@ -42,17 +34,8 @@ PROCESSING_FAILURE = 0x0110
 NO_SUCH_OBJECT = 0x0112
 CLASS_INSTANCE_CONFLICT = 0x0119
 
-_ALL_COMMITTED, _FAILURES_EXIST = 1, 2  # event types
-_IN_MEMORY = 100_000  # references that are looked after at a time
-
-
-@dataclass(slots=True)
-class _Result:
-    """What was found out for one transaction."""
-
-    commitment: Commitment
-    committed: list[Reference] = field(default_factory=list)
-    failed: list[Failed] = field(default_factory=list)
+_TOGETHER = 20  # transactions that are looked after at a time,
+_IN_MEMORY = 100_000  # and their references
 
 
 class Committing:
@@ -69,20 +52,15 @@ class Committing:
     def _report_to(self, job: Job) -> None:
         ae_title = job.payload["ae_title"]
         peer = self._peer(ae_title)
-        after = refused = done = 0
-        while batch := _fitting(self._read_waiting(ae_title, after)):
-            after = batch[-1].id
-            results = [self._found_out(job, commitment) for commitment in batch]
-            refused += self._tell(job, peer, results)
+        waiting = self._resources.read("storage commitments", commitments.waiting, ae_title)
+        reporter = Reporter(self._resources, self._client, job, peer)
+        refused = done = 0
+        while batch := _fitting(waiting[done : done + _TOGETHER]):
+            refused += reporter.tell([self._found_out(job, commitment) for commitment in batch])
             done += len(batch)
-            job.progress(done - refused, done)
+            job.progress(done - refused, len(waiting))
         if refused:
             raise Unavailable(f"{ae_title} did not take {refused} of {done} reports")
-
-    def _read_waiting(self, ae_title: str, after: int) -> list[Commitment]:
-        return self._resources.read(
-            "storage commitments", commitments.waiting, ae_title, after=after
-        )
 
     def _peer(self, ae_title: str) -> Peer:
         for title, count in self._resources.write(
@@ -105,8 +83,8 @@ class Committing:
 
     # --- finding out
 
-    def _found_out(self, job: Job, commitment: Commitment) -> _Result:
-        result = _Result(commitment)
+    def _found_out(self, job: Job, commitment: Commitment) -> Result:
+        result = Result(commitment)
         after = 0
         while page := self._resources.read(
             "committed objects", commitments.references, commitment.id, after=after
@@ -158,80 +136,6 @@ class Committing:
         else:
             proof.prove(path, one.digest, one.bytes, job.check)
 
-    # --- telling
-
-    def _tell(self, job: Job, peer: Peer, results: Sequence[_Result]) -> int:
-        """Send the reports over one association; returns how many the peer did not take.
-
-        Raises Unavailable when it cannot be reached, or goes away; what it took until then is
-        forgotten all the same.
-        """
-        context = build_context(
-            STORAGE_COMMITMENT, [EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN]
-        )
-        roles = {STORAGE_COMMITMENT: (False, True)}
-        refused = 0
-        try:
-            with (
-                self._client.turn(job.check),
-                self._client.association(peer, [context], roles=roles) as association,
-            ):
-                for number, result in enumerate(results, 1):
-                    job.check()
-                    status = self._report(association, peer, result, number)
-                    if _is_taken(status):
-                        self._reported(peer, result)
-                    else:
-                        refused += 1
-                        log.warn(
-                            "{title} answers a storage commitment report with 0x{status:04X}",
-                            title=one_line(peer.ae_title),
-                            status=status,
-                        )
-        except Forbidden as refusal:
-            # It may be set right at the other end.
-            raise Unavailable(str(refusal)) from None
-        return refused
-
-    def _report(
-        self, association: UpperAssociation, peer: Peer, result: _Result, message_id: int
-    ) -> int:
-        context = _accepted(association, peer)
-        data_set = references.report(
-            result.commitment.transaction_uid,
-            self._resources.settings.dicom.ae_title,
-            result.committed,
-            result.failed,
-            encoding_of(context),
-        )
-        command = message.encoded(
-            {
-                Element.AFFECTED_SOP_CLASS_UID: STORAGE_COMMITMENT,
-                Element.COMMAND_FIELD: Command.N_EVENT_REPORT,
-                Element.MESSAGE_ID: message_id,
-                Element.AFFECTED_SOP_INSTANCE_UID: STORAGE_COMMITMENT_INSTANCE,
-                Element.EVENT_TYPE_ID: _FAILURES_EXIST if result.failed else _ALL_COMMITTED,
-            },
-            data_set=True,
-        )
-        association.send_message(context.context_id or 0, command, data_set)
-        answer = association.dimse.next_message(association.deadline(association.dimse_timeout))
-        if answer is not None:
-            with suppress(Malformed):
-                field = message.number(answer.command, Element.COMMAND_FIELD)
-                if field == Command.N_EVENT_REPORT | message.RESPONSE:
-                    return message.number(answer.command, Element.STATUS)
-        raise Unavailable(f"{peer.ae_title} does not answer the storage commitment report")
-
-    def _reported(self, peer: Peer, result: _Result) -> None:
-        self._resources.write("storage commitment reported", commitments.forget, result.commitment)
-        log.info(
-            "storage commitment reported to {title}: {committed} committed, {failed} not",
-            title=one_line(peer.ae_title),
-            committed=len(result.committed),
-            failed=len(result.failed),
-        )
-
 
 def _fitting(waiting: Sequence[Commitment]) -> list[Commitment]:
     """As many of them, at least one, as are held in memory at a time."""
@@ -243,17 +147,3 @@ def _fitting(waiting: Sequence[Commitment]) -> list[Commitment]:
             break
         batch.append(commitment)
     return batch
-
-
-def _accepted(association: UpperAssociation, peer: Peer) -> PresentationContext:
-    """The context for the reports. That the role was agreed to as well is not insisted on: peers
-    that take no part in the negotiation of roles do take the report."""
-    for context in association.accepted_contexts:
-        if context.abstract_syntax == STORAGE_COMMITMENT:
-            return context
-    raise Unavailable(f"{peer.ae_title} does not accept storage commitment reports")
-
-
-def _is_taken(status: int) -> bool:
-    """Success or a warning (PS3.7 annex C)."""
-    return status in (0x0000, 0x0001, 0x0107, 0x0116) or status & 0xF000 == 0xB000

@@ -20,6 +20,7 @@ from santepacs.dicom.proposal import (
 )
 from santepacs.dicom.resources import Resources
 from santepacs.dicom.session import COMBINED, FUZZY, RELATIONAL
+from santepacs.dicom.unaccepted import Unaccepted
 from santepacs.dicom.upper import UpperAssociation
 from santepacs.errors import Unavailable
 from santepacs.logs import fault
@@ -39,6 +40,7 @@ class Negotiation:
         self._resources = resources
         self._admission = admission
         self._associations = associations
+        self._unaccepted = Unaccepted()
 
     def handlers(self) -> list[tuple[Any, Callable[[Any], Any]]]:
         """pynetdicom's events, and who answers them."""
@@ -76,6 +78,8 @@ class Negotiation:
             commitment=caller.may_store and self._resources.jobs is not None,
             private=self._resources.settings.dicom.private_sop_classes,
         )
+        if not caller.reason:
+            self._unaccepted.tell(caller, request.contexts, association.acceptor.supported_contexts)
         return None
 
     async def _admit(

@@ -64,6 +64,26 @@ class _Line(deque[Any]):
         return not self
 
 
+class _Always:
+    """What pynetdicom waits for between its threads; here it is always so."""
+
+    def set(self) -> None:
+        """It is."""
+
+    def clear(self) -> None:
+        """It stays so."""
+
+    def wait(self) -> None:
+        """There is nothing to wait for."""
+
+    def is_set(self) -> bool:
+        """It is."""
+        return True
+
+
+ALWAYS = _Always()
+
+
 class Wire:
     """What pynetdicom's state machine takes for its socket."""
 

@@ -21,7 +21,7 @@ from santepacs.dicom.resources import Resources
 from santepacs.dicom.session import COMBINED, FUZZY, RELATIONAL, Session
 from santepacs.dicom.status import Status
 from santepacs.errors import Forbidden, Malformed, SantepacsError, Unavailable
-from santepacs.logs import fault
+from santepacs.logs import fault, one_line
 from santepacs.model.matching import criteria
 
 log = Logger()
@@ -37,6 +37,10 @@ LOOK = 0.05  # seconds between two looks whether the peer cancelled or has gone
 _LEVEL = 0x00080052
 _RETRIEVE_AE_TITLE = 0x00080054
 _AVAILABILITY = 0x00080056
+
+
+class _Incomplete(Unavailable):
+    """There are more matches than may be sent."""
 
 
 def serve(
@@ -71,7 +75,16 @@ def respond(
         if not isinstance(error, SantepacsError):
             log.error("a query failed: {fault}", fault=fault(error))
         final = status.of_query(error)
-        session.note_refusal("query", final, error)
+        if isinstance(error, _Incomplete):
+            log.info(
+                "query of {title} from {address} answered in part (0x{status:04X}): {reason}",
+                title=one_line(session.caller.ae_title),
+                address=session.caller.address,
+                status=int(final),
+                reason=error,
+            )
+        else:
+            session.note_refusal("query", final, error)
         session.done["failed"] += 1
         comment = status.comment(error)
     session.done["queries"] += 1
@@ -90,7 +103,7 @@ def _send_pending(
     looked = time.monotonic()
     for number, answer in enumerate(answers):
         if maximum and number >= maximum:
-            raise Unavailable(f"only the first {maximum} matches were sent")
+            raise _Incomplete(f"only the first {maximum} matches were sent")
         if time.monotonic() - looked > LOOK:
             if session.is_cancelled(request) or not session.is_open():
                 return Status.CANCELLED

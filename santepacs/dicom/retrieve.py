@@ -129,11 +129,13 @@ class Retrieval:
         return ""
 
     def _log_failures(self) -> None:
+        destination = self.request.move_destination
         for reason, count in self.progress.reasons.items():
             log.warn(
-                "{count} objects asked for by {title} were not sent: {reason}",
+                "{count} objects asked for by {title} were not sent{where}: {reason}",
                 count=count,
                 title=one_line(self.session.caller.ae_title),
+                where=f" to {one_line(destination, 16)}" if destination else "",
                 reason=reason,
             )
 
@@ -196,9 +198,12 @@ def serve_move(
 def _destination(resources: Resources, session: Session, request: Request) -> Peer:
     """The Move Destination. Raises NotFound for one that this caller cannot name."""
     title = request.move_destination
-    peer = resources.read("find destination", peers.find, title)
-    if peer is None or not peer.enabled:
-        raise NotFound("the Move Destination is not in the peer list")
+    named = f"the Move Destination {one_line(title, 16)}"
     if title != session.caller.ae_title and not session.caller.may_move_to_others:
-        raise NotFound("this peer may move to itself alone")
+        raise NotFound(f"this peer may move to itself alone, not to {one_line(title, 16)}")
+    peer = resources.read("find destination", peers.find, title)
+    if peer is None:
+        raise NotFound(f"{named} is not in the peer list")
+    if not peer.enabled:
+        raise NotFound(f"{named} is switched off")
     return peer

@@ -8,7 +8,10 @@ import hashlib
 import os
 import ssl
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
+
+from cryptography.x509 import load_der_x509_certificate
 
 from santepacs.errors import Malformed
 from santepacs.settings import DicomSettings
@@ -24,8 +27,58 @@ _WANTED = {
 }
 
 
+# What OpenSSL says of a handshake that failed, by the beginning of its words.
+_REASONS = (
+    ("PEER_DID_NOT_RETURN_A_CERTIFICATE", "it shows no certificate"),
+    ("CERTIFICATE_REQUIRED", "it wants a certificate of ours"),
+    ("CERTIFICATE_VERIFY_FAILED", "its certificate cannot be verified"),
+    ("UNKNOWN_CA", "it does not know the authority of our certificate"),
+    ("CERTIFICATE_EXPIRED", "it says that our certificate has expired"),
+    ("CERTIFICATE_UNKNOWN", "it does not take our certificate"),
+    ("BAD_CERTIFICATE", "it does not take our certificate"),
+    ("UNSUPPORTED_CERTIFICATE", "it does not take our certificate"),
+    ("UNSUPPORTED_PROTOCOL", "it knows no version of TLS that is safe"),
+    ("ALERT_PROTOCOL_VERSION", "it knows no version of TLS that is safe"),
+    ("NO_SHARED_CIPHER", "it knows no cipher that is safe"),
+    ("HANDSHAKE_FAILURE", "it agrees to nothing that we offer"),
+    ("HTTP_REQUEST", "it speaks HTTP"),
+    ("WRONG_VERSION_NUMBER", "it does not speak TLS"),
+    ("PACKET_LENGTH_TOO_LONG", "it does not speak TLS"),
+    ("RECORD_LAYER_FAILURE", "it does not speak TLS"),
+    ("UNEXPECTED_EOF", "it ends the connection; perhaps it does not speak TLS"),
+    ("EOF occurred", "it ends the connection; perhaps it does not speak TLS"),
+)
+
+# X.509 verification errors (OpenSSL, x509_vfy.h).
+_UNVERIFIED = {
+    9: "is not valid yet",
+    10: "has expired",
+    18: "comes from no authority in dicom.tls_ca",
+    19: "comes from no authority in dicom.tls_ca",
+    20: "comes from no authority in dicom.tls_ca",
+    21: "comes from no authority in dicom.tls_ca",
+    26: "is not meant for this use",
+    62: "names another host",
+    64: "names another host",
+}
+
+
+def reason(problem: BaseException) -> str:
+    """Why a TLS handshake failed, in words: of the error, or of the one that it was made of."""
+    error = problem if isinstance(problem, OSError) else problem.__context__ or problem
+    if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code:
+        flaw = _UNVERIFIED.get(error.verify_code, f"is not valid ({error.verify_message})")
+        return f"its certificate {flaw}"
+    if isinstance(error, ConnectionError):
+        return "it ends the connection; perhaps it does not speak TLS"
+    said = f"{getattr(error, 'reason', None) or ''} {error}"
+    return next((ours for words, ours in _REASONS if words in said), str(problem))
+
+
 def hello_length(beginning: bytes) -> int:
     """How many bytes of the first TLS record must be there. Raises Malformed for no ClientHello."""
+    if beginning[0] == 0x01:
+        raise Malformed("it speaks DICOM without TLS, on the port for TLS")
     if beginning[0] != 0x16 or beginning[1:2] not in (b"", b"\x03"):
         raise Malformed("what it sends does not begin like TLS")
     if len(beginning) < 5:
@@ -87,6 +140,14 @@ def read_certificate(path: str) -> bytes:
         raise Malformed(f"cannot read {path}: {error.strerror}") from None
     except ValueError:
         raise Malformed(f"{path} holds no certificate in PEM") from None
+
+
+def expiry(certificate: bytes) -> datetime:
+    """Until when a certificate in DER is valid. Raises Malformed."""
+    try:
+        return load_der_x509_certificate(certificate).not_valid_after_utc
+    except ValueError:
+        raise Malformed("the certificate cannot be read") from None
 
 
 class ServerContext:

@@ -28,12 +28,12 @@ from pynetdicom.association import Association, ServiceUser
 from pynetdicom.presentation import PresentationContext
 from twisted.logger import Logger
 
-from santepacs.dicom import message
+from santepacs.dicom import message, tls
 from santepacs.dicom.connection import Connection, Ended, Interrupted
 from santepacs.dicom.message import Element, Request
 from santepacs.dicom.messages import Message, Messages, tell_of_pdus
 from santepacs.dicom.proposal import AssociationRequest
-from santepacs.dicom.provider import Provider
+from santepacs.dicom.provider import ALWAYS, Provider
 from santepacs.dicom.spool import Spool
 from santepacs.errors import Malformed
 from santepacs.logs import fault
@@ -52,25 +52,6 @@ Service = Callable[["UpperAssociation", Request, PresentationContext], None]
 
 _SIDES = ("requestor", "acceptor")
 
-
-class _Always:
-    """What pynetdicom waits for between its threads; here it is always so."""
-
-    def set(self) -> None:
-        """It is."""
-
-    def clear(self) -> None:
-        """It stays so."""
-
-    def wait(self) -> None:
-        """There is nothing to wait for."""
-
-    def is_set(self) -> bool:
-        """It is."""
-        return True
-
-
-_ALWAYS = _Always()
 
 OpenSpool = Callable[["UpperAssociation", Request, PresentationContext], Spool]
 """Says where the data set of a C-STORE goes; by raising, that it must not come."""
@@ -108,7 +89,7 @@ class UpperAssociation(Association):
         self.network_timeout_response = "A-ABORT"
         self._handlers: Any = {}
         self._bind_defaults()
-        self._dul_ready = self._reactor_checkpoint = _ALWAYS  # type: ignore[assignment]
+        self._dul_ready = self._reactor_checkpoint = ALWAYS  # type: ignore[assignment]
         self._timer_resolution = None
         self.proposal: AssociationRequest | None = None
         """What the peer asked for, if it asked us."""
@@ -144,11 +125,8 @@ class UpperAssociation(Association):
 
     def run_reactor(self) -> None:
         try:
-            if self._tls is not None:
-                timeout = float(self.acse_timeout or 0)
-                self.connection.start_tls(self._tls, timeout, server_side=True)
-                self.peer_certificate = self.connection.peer_certificate()
-            super().run_reactor()
+            if self._shake_hands():
+                super().run_reactor()
         except (Ended, Interrupted) as problem:
             log.debug("no association: {reason}", reason=str(problem))
         finally:
@@ -157,6 +135,24 @@ class UpperAssociation(Association):
             finally:
                 if self._ended is not None:
                     self._ended(self)
+
+    def _shake_hands(self) -> bool:
+        """Begin TLS, if this is a connection of its port; whether there can be an association."""
+        if self._tls is None:
+            return True
+        timeout = float(self.acse_timeout or 0)
+        try:
+            self.connection.start_tls(self._tls, timeout, server_side=True)
+        except Ended as problem:
+            where: Any = self.requestor.address_info
+            log.info(
+                "no TLS association with {address}: {reason}",
+                address=where.address,
+                reason=tls.reason(problem),
+            )
+            return False
+        self.peer_certificate = self.connection.peer_certificate()
+        return True
 
     def _run_reactor(self) -> None:
         """Serve request after request until the association ends."""

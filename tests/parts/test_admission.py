@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import formatEvent
 
 from santepacs.access import unknown
 from santepacs.access.unknown import UnknownCallers
@@ -146,7 +147,16 @@ def test_a_name_service_that_does_not_answer_costs_some_seconds(admitting):
     site.site.reactor_thread.run(ask)
     eventually(lambda: asked == ["slow.example.org"])
     site.site.reactor_thread.run(site.clock.advance, PATIENCE + 0.1)
-    assert "another address" in result[0].reason
+    assert "slow name service" in result[0].reason
+
+
+def test_a_name_without_addresses_is_said(admitting):
+    site = admitting()
+    others = (Address("two.example.org", 104),)
+    site.add("CT1", "gone.example.org", 104, other_addresses=others)
+    reason = site.decide(address=ELSEWHERE).reason
+    assert "gone.example.org in the peer list has no address" in reason
+    assert site.decide(address="192.0.2.8").reason == ""
 
 
 def test_the_right_certificate_stands_for_the_address(admitting):
@@ -154,8 +164,14 @@ def test_the_right_certificate_stands_for_the_address(admitting):
     site.add("CT1", HERE, 104, certificate=FINGERPRINT)
     assert site.decide(address=ELSEWHERE, certificate=FINGERPRINT).reason == ""
     assert site.decide(address=HERE).reason == ""
-    for wrong in (None, "", "f" * 64):
-        assert "another address" in site.decide(address=ELSEWHERE, certificate=wrong).reason
+    for wrong, words in (
+        (None, "no certificate was verified"),
+        ("", "no certificate was verified"),
+        ("f" * 64, "another certificate"),
+    ):
+        reason = site.decide(address=ELSEWHERE, certificate=wrong).reason
+        assert "another address" in reason
+        assert words in reason
 
 
 @pytest.mark.parametrize("shown", [None, "", FINGERPRINT])
@@ -201,6 +217,35 @@ def test_an_unknown_caller_may_verify_and_is_noted_with_its_reason(
     (noted,) = site.noted()
     assert (noted.protocol, noted.title, noted.address) == ("dicom", calling, address)
     assert reason in noted.reason
+
+
+def logged(log, ask):
+    """The lines that `log` gets while `ask()` runs."""
+    events = []
+    log.observer, before = events.append, log.observer
+    try:
+        ask()
+    finally:
+        log.observer = before
+    return [formatEvent(event) for event in events]
+
+
+def test_a_stranger_is_said_to_be_let_in_or_not_once_for_each_reason(admitting):
+    site = admitting()
+    site.add("OFF", HERE, 104, enabled=False)
+
+    def ask():
+        for _ in range(2):
+            site.decide("OFF", contexts=(VERIFICATION,))
+            site.decide("OFF", contexts=(CT,))
+        site.site.ask(peers.delete, "OFF")
+        site.decide("OFF", contexts=(CT,))
+
+    assert logged(unknown.log, ask) == [
+        f"alert: dicom caller OFF from {HERE} may verify, no more: the peer is switched off",
+        f"alert: dicom caller OFF from {HERE} turned away: the peer is switched off",
+        f"alert: dicom caller OFF from {HERE} turned away: the AE title is not in the peer list",
+    ]
 
 
 @pytest.mark.parametrize("calling", ["", "   ", "\0" * 16, "C\0T", "A\\B", "\x7f"])

@@ -13,6 +13,7 @@ import sys
 import time
 import tomllib
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from santepacs.access.accounts import Accounts
 from santepacs.access.passwords import Passwords
 from santepacs.commands.admin import main
 from santepacs.commands.configuration import without_password
-from santepacs.db import blocking, facts, nodes, peers, studies
+from santepacs.db import blocking, callers, facts, nodes, peers, studies
 from santepacs.db.database import Database
 from santepacs.db.nodes import Node
 from santepacs.dicom.tls import fingerprint, read_certificate
@@ -391,12 +392,17 @@ def test_ctrl_c_at_the_prompt_is_status_130_and_one_line(site):
 
 
 def test_the_life_of_a_peer(site):
-    assert site.run("peer", "add", "CT1", "10.0.0.7", "104", "--deny", "query,retrieve").status == 0
+    added = site.run("peer", "add", "CT1", "10.0.0.7", "104", "--deny", "query,retrieve")
+    assert (added.status, added.output, added.errors) == (
+        0,
+        "CT1 at 10.0.0.7 port 104 is enabled, may store,worklist\n",
+        "",
+    )
     assert site.ask(peers.find, "CT1") == Peer("CT1", "10.0.0.7", 104, True, False, False, True)
     listed = ["CT1", "10.0.0.7", "104", "store,worklist", "enabled", "-"]
     assert listed in site.run("peer", "list").rows
     assert "already" in one_line(site.run("peer", "add", "CT1", "10.0.0.8", "104"))
-    assert site.run("peer", "delete", "CT1").status == 0
+    assert site.run("peer", "delete", "CT1").output == "CT1 is no peer any more\n"
     assert "CT1" not in site.run("peer", "list").output
     for what in ("delete", "echo"):
         gone = site.run("peer", what, "CT1")
@@ -425,7 +431,11 @@ def test_a_peer_with_everything_is_added_edited_and_listed(site, tmp_path):
     assert row[3:5] == ["query,retrieve,worklist,move-to-others", "enabled"]
     assert row[5] == (f"10.0.0.8:104,[2001:db8::8]:105,mr2:106,tls,certificate={print_of_it[:16]}")
 
-    assert site.run("peer", "edit", "MR 1", "--port", "11112", "--disable").status == 0
+    nothing = site.run("peer", "edit", "MR 1")
+    assert (nothing.status, nothing.output) == (2, "")
+    assert "nothing to change" in one_line(nothing)
+    edited = site.run("peer", "edit", "MR 1", "--port", "11112", "--disable")
+    assert edited.output.startswith("MR 1 at mr1.example port 11112 is disabled, may query,")
     assert site.ask(peers.find, "MR 1") == replace(peer, port=11112, enabled=False)
     place = ("--title", "MR2", "--host", "::1", "--no-other-address")
     rights = ("--allow", "store", "--deny", "move-to-others,query")
@@ -436,6 +446,28 @@ def test_a_peer_with_everything_is_added_edited_and_listed(site, tmp_path):
     assert (gone.status, one_line(gone)) == (1, "there is no peer MR 1")
     site.run("peer", "add", "MR3", "h", "104")
     assert "already" in one_line(site.run("peer", "edit", "MR3", "--title", "MR2"))
+
+
+def test_an_expired_certificate_and_a_useless_denial_are_said(site, tmp_path):
+    day = timedelta(days=1)
+    old, _ = Authority(tmp_path).issue("old", valid=(-3 * day, -2 * day))
+    added = site.run("peer", "add", "OLD", "h", "104", "--certificate", old)
+    assert (added.status, "has expired" in added.errors) == (0, True)
+    added = site.run("peer", "add", "HERE", "127.0.0.1", "104", "--deny", "store")
+    assert (added.status, "dicom.trust_loopback" in added.errors) == (0, True)
+    quiet = ("--set", "dicom.trust_loopback=no", "peer", "edit", "HERE", "--deny", "query")
+    assert site.run(*quiet).errors == ""
+
+
+def test_unknown_callers_are_listed_the_last_first(site):
+    site.ask(callers.note, "dicom", "CT9", "10.0.0.9", "the AE title is not in the peer list")
+    site.ask(callers.note, "dicom", "CT8", "10.0.0.8", "the peer is switched off")
+    site.ask(callers.note, "dicom", "CT8", "10.0.0.8", "the peer is switched off")
+    site.ask(callers.note, "hl7", "", "10.0.0.10", "it is no HL7 node")
+    first, second = site.run("peer", "unknown").rows
+    assert first[:4] == ["CT8", "10.0.0.8", "the peer is switched off", "2"]
+    assert second[:2] == ["CT9", "10.0.0.9"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", first[4])
 
 
 @pytest.mark.parametrize("kept", [None, b"", b"no certificate"])

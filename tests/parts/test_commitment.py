@@ -19,6 +19,7 @@ from santepacs.dicom import references
 from santepacs.dicom.commitment import KIND, STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE
 from santepacs.dicom.committing import AT_ONCE, Committing
 from santepacs.dicom.elements import Encoding
+from santepacs.dicom.reporting import MAXIMUM_LOST
 from santepacs.dicom.resources import Resources
 from santepacs.errors import Conflict, Malformed, NotFound, Unavailable
 from santepacs.host.listening import listening_socket
@@ -138,6 +139,9 @@ class Listener:
     def _take(self, event):
         told = event.event_information
         answer = self.answer(told) if callable(self.answer) else self.answer
+        if answer is None:
+            event.assoc.abort()
+            return 0x0110, None
         self.reports.append(
             (
                 event.request.EventTypeID,
@@ -309,6 +313,43 @@ def test_a_report_that_is_never_taken_does_not_hold_up_the_others(known, listene
     known.ask_commitment((CT, UID), transaction="1.2.1")
     known.ask_commitment((CT, UID), transaction="1.2.2")
     eventually(lambda: [one.transaction_uid for one in known.waiting()] == ["1.2.1"])
+
+
+def test_reports_that_cost_the_association_do_not_hold_up_the_others(site):
+    """Not even as many as end an attempt: the next one begins with the others."""
+    poison = {f"1.2.{n}" for n in range(MAXIMUM_LOST + 1)}
+    with closing_port() as port:
+        pass
+    site.peer(port)
+    for transaction in [*sorted(poison), "1.3.1", "1.3.2"]:
+        assert site.ask_commitment((CT, UID), transaction=transaction) == 0x0000
+    with listening(port) as listener:
+        listener.answer = lambda told: None if told.TransactionUID in poison else 0x0000
+        eventually(lambda: {one.transaction_uid for one in site.waiting()} == poison)
+        listener.answer = 0x0000
+        eventually(lambda: site.waiting() == [], timeout=20)
+
+
+def test_a_report_without_an_answer_does_not_hold_up_the_others(
+    reactor_thread, database_dsn, tmp_path
+):
+    over = threading.Event()
+
+    def answer(told):
+        if told.TransactionUID == "1.2.1":
+            over.wait(20)
+        return 0x0000
+
+    with running(reactor_thread, database_dsn, tmp_path, service_timeout=1.0) as site:
+        with closing_port() as port:
+            pass
+        site.peer(port)
+        for transaction in ("1.2.1", "1.2.2"):
+            assert site.ask_commitment((CT, UID), transaction=transaction) == 0x0000
+        with listening(port, answer=answer):
+            eventually(lambda: [one.transaction_uid for one in site.waiting()] == ["1.2.1"])
+            over.set()
+            eventually(lambda: site.waiting() == [])
 
 
 def test_the_truth_is_that_of_the_last_attempt(known, listener):

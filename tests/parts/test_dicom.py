@@ -213,6 +213,23 @@ def test_transfer_syntaxes_that_we_do_not_know_are_never_accepted(start):
         assert {context.result for context in association.rejected_contexts} == {4}
 
 
+def test_what_a_peer_may_not_have_is_said_once(start):
+    site = start(trust_loopback=False)
+    site.ask(peers.add, Peer("TESTER", "127.0.0.1", 104, may_store=False, may_retrieve=False))
+    events = []
+    globalLogPublisher.addObserver(events.append)
+    try:
+        for _ in range(2):
+            with site.association(VERIFICATION, CT, PRIVATE) as association:
+                assert len(association.accepted_contexts) == 1
+    finally:
+        globalLogPublisher.removeObserver(events.append)
+    lines = [line for line in map(formatEvent, events) if line and "not accepted" in line]
+    assert len(lines) == 1
+    assert f"{CT} CT Image Storage (it may neither store nor retrieve)" in lines[0]
+    assert PRIVATE in lines[0]
+
+
 def test_a_users_identity_is_neither_answered_nor_logged(start, caplog):
     identity = UserIdentityNegotiation()
     identity.user_identity_type = 2

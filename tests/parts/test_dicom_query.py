@@ -8,9 +8,11 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom.dsutils import encode
 from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
+from twisted.logger import formatEvent
 
 from santepacs.db import orders
 from santepacs.db.search import Page
+from santepacs.dicom import query
 from santepacs.dicom.elements import Encoding
 from santepacs.dicom.pages import Pages
 from santepacs.dicom.query import FUZZY
@@ -355,12 +357,16 @@ def test_a_peer_that_has_gone_ends_the_answers(site, monkeypatch):
     assert len(reads) == before
 
 
-def test_a_list_that_is_cut_says_so(reactor_thread, database_dsn, tmp_path):
+def test_a_list_that_is_cut_says_so(reactor_thread, database_dsn, tmp_path, monkeypatch):
+    events = []
     with running_dicom(reactor_thread, database_dsn, tmp_path, maximum_results=2) as site:
         for number in range(1, 4):
             add(site, number)
+        monkeypatch.setattr(query.log, "observer", events.append)
         found, status = site.find(level="STUDY", StudyInstanceUID="")
         assert (len(found), status) == (2, 0xA700)
+        (line,) = map(formatEvent, events)
+        assert line.startswith("query of TESTER from 127.0.0.1 answered in part (0xA700): only the")
         found, status = site.find(level="STUDY", StudyInstanceUID=["1.2.1", "1.2.2"])
         assert (len(found), status) == (2, 0x0000)
 

@@ -776,13 +776,33 @@ def test_a_peer_moves_to_itself_alone_unless_it_may_move_to_others(
         keys = {"level": "STUDY", "StudyInstanceUID": STUDY}
         _, final = move(site, "DEST", **keys)
         assert (final.Status, receiver.datasets) == (0xA801, {})
-        assert final.ErrorComment == "this peer may move to itself alone"
+        assert final.ErrorComment == "this peer may move to itself alone, not to DEST"
         _, final = move(site, "TESTER", **keys)
         assert final.Status == 0x0000
         changed = Peer("TESTER", "127.0.0.1", port, may_move_to_others=True)
         site.ask(peers.change, "TESTER", changed)
         _, final = move(site, "DEST", **keys)
         assert final.Status == 0x0000
+
+
+def test_a_destination_that_cannot_be_is_named(site):
+    keys = {"level": "STUDY", "StudyInstanceUID": STUDY}
+    _, final = move(site, "NOWHERE", **keys)
+    assert (final.Status, final.ErrorComment) == (
+        0xA801,
+        "the Move Destination NOWHERE is not in the peer list",
+    )
+    site.ask(peers.add, Peer("OFF", "127.0.0.1", 104, enabled=False))
+    _, final = move(site, "OFF", **keys)
+    assert final.ErrorComment == "the Move Destination OFF is switched off"
+
+
+def test_a_destination_without_a_context_for_it_is_said_to_have_none(site):
+    add_images(site, 1)
+    with storage_scp(Receiver(), [build_context("1.2.840.10008.1.1", NATIVE)]) as port:
+        add_peer(site, port)
+        _, final = move(site, "DEST", level="STUDY", StudyInstanceUID=STUDY)
+    assert final.ErrorComment == "DEST accepts none of the proposed presentation contexts"
 
 
 def test_progress_is_told_now_and_then_not_for_each_object(site):

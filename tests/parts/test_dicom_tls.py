@@ -5,6 +5,7 @@ import socket
 import ssl
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from santepacs.db import callers, peers
 from santepacs.dicom import tls
 from santepacs.dicom.client import Client
+from santepacs.dicom.connection import Ended
 from santepacs.dicom.tls import ServerContext, client_context, fingerprint, server_context
 from santepacs.errors import Malformed, Unavailable
 from santepacs.model.peers import Peer
@@ -312,7 +314,7 @@ def test_plain_dicom_is_turned_away_from_the_tls_port_and_tls_from_the_plain_one
     eventually(lambda: site.ask(callers.everyone))
     reasons = {caller.reason for caller in site.ask(callers.everyone)}
     assert reasons <= {
-        "what it sends does not begin like TLS",
+        "it speaks DICOM without TLS, on the port for TLS",
         "what it sends does not begin like DICOM",
     }
 
@@ -335,6 +337,87 @@ def test_a_peer_is_called_with_tls(start, keys):
         client.echo(peer)  # its authority is none of the system's
     site.settings.dicom = replace(site.settings.dicom, tls_ca=keys.ca)
     client.echo(peer)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(10, "has expired"), (20, "no authority in dicom.tls_ca"), (62, "another host"),
+     (23, "is not valid (revoked)")],
+)  # fmt: skip
+def test_what_is_wrong_with_a_certificate_is_said(code, words):
+    error = ssl.SSLCertVerificationError(1, "CERTIFICATE_VERIFY_FAILED")
+    error.verify_code, error.verify_message = code, "revoked"
+    assert words in tls.reason(error)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("PEER_DID_NOT_RETURN_A_CERTIFICATE", "shows no certificate"),
+        ("TLSV1_ALERT_UNKNOWN_CA", "does not know the authority of our certificate"),
+        ("SSLV3_ALERT_CERTIFICATE_EXPIRED", "our certificate has expired"),
+        ("WRONG_VERSION_NUMBER", "does not speak TLS"),
+        ("the TLS handshake took too long", "took too long"),
+        ("SOMETHING_NEW", "SOMETHING_NEW"),
+    ],
+)
+def test_what_openssl_says_is_said_in_words(said, words):
+    assert words in tls.reason(Ended(said))
+
+
+def made_of(error):
+    """What a connection makes of an error."""
+    try:
+        try:
+            raise error
+        except OSError:
+            raise Ended("the TLS handshake failed: X") from None
+    except Ended as problem:
+        return problem
+
+
+def test_the_error_behind_an_error_is_looked_at():
+    assert "ends the connection" in tls.reason(made_of(ConnectionResetError()))
+    error = ssl.SSLCertVerificationError(1, "CERTIFICATE_VERIFY_FAILED")
+    error.verify_code, error.verify_message = 10, ""
+    assert tls.reason(made_of(error)) == "its certificate has expired"
+
+
+@pytest.mark.parametrize(
+    ("host", "own", "peer", "words"),
+    [
+        ("127.0.0.1", {}, {}, "names another host"),
+        ("localhost", {"tls_ca": ""}, {}, "no authority in dicom.tls_ca"),
+        ("localhost", {}, {"tls": False}, "perhaps it expects TLS"),
+        ("localhost", {}, {"port": "plain"}, "it does not speak TLS"),
+        ("localhost", {"tls_client_certificates": "required"}, {}, "our certificate"),
+    ],
+)
+def test_a_call_over_tls_says_why_it_failed(start, keys, host, own, peer, words):
+    site = start(**({"tls_ca": keys.ca} | own))
+    port = site.port if peer.get("port") else site.tls_port
+    settings = site.settings
+    if own.get("tls_client_certificates"):
+        settings = Settings()
+        settings.dicom = replace(site.settings.dicom, tls_certificate="", tls_private_key="")
+    called = Peer("SANTEPACS", host, port, tls=peer.get("tls", True))
+    with pytest.raises(Unavailable) as caught:
+        Client(settings).echo(called)
+    assert f"{port}" in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_an_expired_certificate_is_named_as_such(start, keys):
+    day = timedelta(days=1)
+    old, key = map(str, keys.authority.issue("old", valid=(-3 * day, -2 * day)))
+    site = start(tls_certificate=old, tls_private_key=key)
+    settings = Settings()
+    settings.dicom = keys.settings(tls_ca=keys.ca)
+    with pytest.raises(Unavailable, match="its certificate has expired"):
+        Client(settings).echo(Peer("SANTEPACS", "localhost", site.tls_port, tls=True))
+    assert tls.expiry(tls.read_certificate(old)) < tls.expiry(
+        tls.read_certificate(keys.certificate)
+    )
 
 
 def test_a_pinned_certificate_needs_no_authority(keys):

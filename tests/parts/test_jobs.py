@@ -300,6 +300,43 @@ def test_the_queue_looks_again_when_the_pause_is_over(line):
     line.until("done", job_id)
 
 
+def test_work_asked_for_again_begins_its_pauses_anew(line):
+    """Whoever asks often does not wait for an hour in the end, and does not cause haste."""
+    line.started("try", Recorder(*[Unavailable("not now")] * 9))
+    job_id = line.add(key="k")
+    eventually(lambda: "not now" in line.job(job_id).error)
+    line.execute("UPDATE job SET attempts = 5, due_at = now() + interval '1 hour'")
+    for _ in range(3):
+        assert line.add(key="k") == job_id
+        job = line.job(job_id)
+        assert (job.state, job.attempts) == ("waiting", 0)
+        assert (job.due_at - job.started_at).total_seconds() == pytest.approx(jobs.SPACING)
+    line.execute("UPDATE job SET due_at = now()")
+    line.run(line.queues[0].wake)
+    eventually(lambda: line.job(job_id).attempts == 1)
+    eventually(lambda: line.job(job_id).state == "waiting")
+    job = line.job(job_id)
+    assert (job.due_at - job.started_at).total_seconds() == pytest.approx(10, abs=2)
+
+
+def test_work_asked_for_while_it_fails_begins_its_pauses_anew(line):
+    opened = Deferred()
+
+    async def fail(_job):
+        await opened
+        raise Unavailable("not now")
+
+    line.started("try", fail)
+    job_id = line.add(key="k")
+    eventually(lambda: line.job(job_id).state == "running")
+    line.add(key="k")
+    line.run(opened.callback, None)
+    eventually(lambda: line.job(job_id).state == "waiting")
+    job = line.job(job_id)
+    assert job.attempts == 0
+    assert (job.due_at - job.started_at).total_seconds() == pytest.approx(jobs.SPACING, abs=0.01)
+
+
 # --- cancelling, progress
 
 
@@ -412,6 +449,19 @@ def test_a_job_that_servers_die_of_waits_longer_each_time(line):
     job = line.job(job_id)
     assert job.state == "waiting"
     assert 25 < (job.due_at - job.created_at).total_seconds() < 35
+
+
+@pytest.mark.parametrize(("attempts", "state"), [(2, "waiting"), (3, "failed")])
+def test_a_job_that_servers_die_of_is_given_up_at_its_last_attempt(line, attempts, state):
+    job_id, other = line.add(key="k"), line.add("another kind")
+    line.execute("UPDATE job SET state = 'running', run = 'killed', attempts = %s", attempts)
+    line.started("try", Recorder(), retries=QUICK)
+    job = line.job(job_id)
+    assert (job.state, job.error != "", job.ended_at is not None) == (
+        state,
+        *[state == "failed"] * 2,
+    )
+    assert line.job(other).state == "waiting"
 
 
 def test_stopping_tells_what_runs_and_leaves_it_to_the_next_start(line):

@@ -43,10 +43,12 @@ CREATE TABLE commitment (
     size             integer NOT NULL,
     -- How often it was asked for; a report answers what was asked up to then.
     asked            integer NOT NULL DEFAULT 1,
+    -- How often the peer ended the association over its report, or did not answer.
+    lost             integer NOT NULL DEFAULT 0,
     received_at      timestamptz NOT NULL DEFAULT now(),
     UNIQUE (ae_title, transaction_uid)
 );
-CREATE INDEX commitment_of_peer ON commitment (ae_title, id);
+CREATE INDEX commitment_of_peer ON commitment (ae_title, lost, id);
 CREATE INDEX commitment_received ON commitment (received_at);
 
 CREATE TABLE commitment_reference (
