@@ -82,6 +82,7 @@ class Move:
         """Send nothing more, and count nothing more once this returns; within a second."""
         self._stopped = True
         if not self._ended.wait(LAST_OBJECT):
+            self._progress.close()  # what is cut off now was not sent, and did not fail either
             association = self._association
             if association is not None:
                 association.end()
