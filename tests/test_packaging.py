@@ -1,5 +1,8 @@
 """What is shipped: the wheel's contents, the sample configuration, the systemd unit."""
 
+import ast
+import configparser
+import importlib.metadata
 import re
 import shlex
 import subprocess
@@ -80,3 +83,24 @@ def test_the_unit_starts_what_there_is():
 
 def test_the_python_that_is_used_is_supported():
     assert sys.version_info >= (3, 11)
+
+
+def test_what_the_package_imports_is_installed_with_it():
+    """A library that the tests alone bring along would be missing on a user's machine."""
+    declared = configparser.ConfigParser()
+    declared.read(ROOT / "setup.cfg", "utf-8")
+    wanted = {
+        re.split(r"[ <>=]", line)[0].lower().replace("_", "-")
+        for line in declared["options"]["install_requires"].splitlines()
+        if line
+    }
+    providers = importlib.metadata.packages_distributions()
+    for path in (ROOT / "santepacs").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            names += [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            for name in {each.partition(".")[0] for each in names} - {"santepacs", "zope"}:
+                if name in sys.stdlib_module_names:
+                    continue
+                found = {one.lower().replace("_", "-") for one in providers.get(name, [])}
+                assert found & wanted, f"{name} of {path.name} is not in install_requires"
