@@ -13,7 +13,6 @@ from typing import Any, Generic, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
-from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
@@ -91,10 +90,6 @@ class Threads:
     def run(self, function: Callable[..., T], *args: Any) -> "Deferred[T]":
         """Call `function(*args)` in a thread of the pool; to be called on the reactor."""
         return deferToThreadPool(self._reactor, self._pool, function, *args)
-
-    def pause(self, seconds: float) -> "Deferred[None]":
-        """Fires after so many seconds; on the reactor."""
-        return deferLater(self._reactor, seconds)
 
     def ask(
         self, work: Callable[..., Awaitable[T]], *args: Any, deadline: float | None = None

@@ -7,7 +7,7 @@ Whatever fails before that is answered as a failure and leaves at most a file wi
 
 import errno
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -52,13 +52,16 @@ class Archive:
         files: ObjectFiles,
         secret_key: bytes,
         settings: Settings,
+        arrived: Callable[[ObjectRecord], None] | None = None,
     ) -> None:
+        """`arrived` is told of each object that was stored, in the thread that stored it."""
         self.files = files
         self._database = database
         self._threads = threads
-        self._index = IndexWriter(database, threads)
+        self._index = IndexWriter(database.direct)
         self._secret_key = secret_key
         self._settings = settings
+        self._arrived = arrived
         # The objects of a study come one after the other.
         self._token_digest = lru_cache(maxsize=256)(self._new_token_digest)
 
@@ -93,12 +96,15 @@ class Archive:
             with _opened(received) as data:
                 found = _examine(data, source)
                 _check_announced(found.record, sop_class_uid, sop_instance_uid)
-                if path is None:
+                study, digest = found.record.study_instance_uid, found.file.digest
+                with self._index.place() as place:
+                    if path is None:
+                        version = self.files.keep(data, study, digest)
+                    else:
+                        version = self.files.adopt(path, study, digest)
+                    verdict = place.add(self._entry(found, version))
+                if verdict.outcome == "different" and path is None:
                     path = self.files.receive((data,))
-            with self._index.expecting():
-                study = found.record.study_instance_uid
-                version = self.files.adopt(path, study, found.file.digest)
-            verdict = self._threads.ask(self._index.add, self._entry(found, version))
             return self._settle(path, found, verdict)
         except OSError as error:
             raise storage_failure(error) from error
@@ -110,10 +116,13 @@ class Archive:
         digest = self._token_digest(found.record.study_instance_uid, version)
         return Entry(found.record, found.file, version, digest)
 
-    def _settle(self, path: Path, found: _Examined, verdict: Verdict) -> Outcome:
+    def _settle(self, path: Path | None, found: _Examined, verdict: Verdict) -> Outcome:
+        """`path`: the received file, if its UID is that of a stored object."""
         if verdict.outcome == "stored":
+            if self._arrived is not None:
+                self._arrived(found.record)
             return Outcome.STORED
-        if verdict.outcome == "same":
+        if path is None or verdict.outcome == "same":
             return Outcome.SAME
         study_instance_uid, digest = found.record.study_instance_uid, found.file.digest
         # From here on only our own file counts: whoever sends the same may be at this line, too.

@@ -1,19 +1,22 @@
 """Object files: durable, proven by their names, never named by anything from outside.
 
 ``objects/<aa>/<study key>/<content digest>.dcm``: study key and digest are hashes, so no text from
-the network is ever a path and identical content is one file. A file is written in ``incoming``
-(same file system), synced, then linked into place without replacing anything, and the folder is
-synced: what `adopt` returned from survives a power cut. Blocking: for threads only.
+the network is ever a path and identical content is one file. A file is written without a name, or
+in ``incoming`` (same file system), synced, then linked into place without replacing anything, and
+the folder is synced: what `keep` and `adopt` returned from survives a power cut. Blocking: for
+threads only.
 """
 
+import errno
 import hashlib
 import mmap
 import os
 import shutil
 import uuid
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from twisted.logger import Logger
@@ -26,6 +29,8 @@ log = Logger()
 
 VERSION_FILE = "token-version"
 PREAMBLE = 128
+# What a file system says that has no files without a name (open(2), O_TMPFILE).
+_ALL_NAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
 
 
 def content_digest(transfer_syntax_uid: str, dataset: memoryview) -> str:
@@ -50,6 +55,7 @@ class ObjectFiles:
         self._objects = objects
         self._incoming = incoming
         self._aside = aside
+        self._may_be_nameless = True
 
     def path(self, study_instance_uid: str, digest: str) -> Path:
         """Where the object with this content digest lies, stored or not."""
@@ -93,19 +99,37 @@ class ObjectFiles:
         folder = self._study_folder(study_instance_uid)
         version = self._token_version(folder)
         sync_file(source)
-        target = folder / f"{digest}.dcm"
+        _put_in_place(partial(os.link, source), folder, digest)
+        return version
+
+    def keep(self, data: memoryview, study_instance_uid: str, digest: str) -> int:
+        """Write a Part 10 file from outside to where it is kept, its preamble zeroed, durably.
+
+        The same as `receive` and `adopt`, for what is in memory: the file has no name before it is
+        in its place, which saves half of the work on the folders.
+        """
+        folder = self._study_folder(study_instance_uid)
+        version = self._token_version(folder)
+        descriptor = self._open_nameless(folder)
+        if descriptor is None:
+            source = self.receive((data,))
+            try:
+                return self.adopt(source, study_instance_uid, digest)
+            finally:
+                source.unlink(missing_ok=True)
         try:
-            os.link(source, target)
-        except FileExistsError:
-            if not _proves(target, digest):
-                log.error("a damaged file is replaced by what was sent again: {path}", path=target)
-                _replace(target, source)
-        # Also when it was there: whoever linked it may not have come to this line yet, or ever.
-        sync_folder(folder)
+            _write(descriptor, data)
+            os.fsync(descriptor)
+            # open(2) names it so; a directory's descriptor makes Python follow the link.
+            name = f"/proc/self/fd/{descriptor}"
+            _put_in_place(partial(os.link, name, src_dir_fd=descriptor), folder, digest)
+        finally:
+            os.close(descriptor)
         return version
 
     def put_aside(self, source: Path, digest: str) -> None:
-        """Keep the synced file `source` of ``incoming`` in ``aside``, durably."""
+        """Keep the file `source` of ``incoming`` in ``aside``, durably."""
+        sync_file(source)
         with suppress(FileExistsError):
             os.link(source, self.aside_path(digest))
         sync_folder(self._aside)
@@ -125,10 +149,22 @@ class ObjectFiles:
         key = hashlib.sha256(study_instance_uid.encode("utf-8")).hexdigest()[:40]
         return self._objects / key[:2] / key
 
+    def _open_nameless(self, folder: Path) -> int | None:
+        """A new file in `folder` without a name; None where there is no such thing."""
+        if self._may_be_nameless:
+            try:
+                return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                if error.errno not in _ALL_NAMED:
+                    raise
+                self._may_be_nameless = False
+        return None
+
     def _token_version(self, folder: Path) -> int:
+        """The version of the study's token; its folder is there afterwards."""
         path = folder / VERSION_FILE
         try:
-            return int(path.read_text("ascii"))
+            return _number(path)
         except FileNotFoundError:
             pass
         except ValueError:
@@ -142,10 +178,19 @@ class ObjectFiles:
         try:
             os.link(draft, path)
         except FileExistsError:
-            return int(path.read_text("ascii"))
+            return _number(path)
         finally:
             draft.unlink()
         return 1
+
+
+def _number(path: Path) -> int:
+    """The number that a small file holds. Raises ValueError when it holds none."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return int(os.read(descriptor, 32))
+    finally:
+        os.close(descriptor)
 
 
 def _proves(path: Path, digest: str) -> bool:
@@ -159,10 +204,28 @@ def _proves(path: Path, digest: str) -> bool:
         return False
 
 
-def _replace(target: Path, source: Path) -> None:
-    draft = target.with_name(f"{target.name}.{uuid.uuid4().hex}")
-    os.link(source, draft)
-    os.replace(draft, target)
+def _put_in_place(link_to: Callable[[Path], None], folder: Path, digest: str) -> None:
+    """Give a synced file the name of its content, durably; what has that name already, stays."""
+    target = folder / f"{digest}.dcm"
+    try:
+        link_to(target)
+    except FileExistsError:
+        if not _proves(target, digest):
+            log.error("a damaged file is replaced by what was sent again: {path}", path=target)
+            draft = target.with_name(f"{target.name}.{uuid.uuid4().hex}")
+            link_to(draft)
+            os.replace(draft, target)
+    # Also when it was there: whoever linked it may not have come to this line yet, or ever.
+    sync_folder(folder)
+
+
+def _write(descriptor: int, data: memoryview) -> None:
+    """All of `data`, the preamble zeroed (see `ObjectFiles.receive`)."""
+    size = min(PREAMBLE, len(data))
+    written = os.writev(descriptor, (bytes(size), data[size:]))
+    while written < len(data):
+        rest = data[written:] if written >= size else bytes(size - written)
+        written += os.write(descriptor, rest)
 
 
 def _make_folder(folder: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import psycopg2
 from psycopg2.extras import NamedTupleCursor
 
-from santepacs.db.database import StatementFailed, Transaction, is_passing
+from santepacs.db.database import Transaction
+from santepacs.db.statements import StatementFailed, is_passing
 from santepacs.errors import Unavailable
 
 T = TypeVar("T")

@@ -15,7 +15,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import psycopg2
-import psycopg2.errorcodes as codes
 from psycopg2.extras import NamedTupleCursor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionClosed
@@ -24,35 +23,21 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from txpostgres import txpostgres
 
+from santepacs.db.direct import DirectConnection
+from santepacs.db.statements import (
+    ATTEMPTS,
+    RETRIED,
+    SESSION,
+    Reachability,
+    StatementFailed,
+    is_passing,
+    pause,
+)
 from santepacs.errors import Unavailable
 
 log = Logger()
 
 T = TypeVar("T")
-
-ATTEMPTS = 5
-_RETRIED = {codes.SERIALIZATION_FAILURE, codes.DEADLOCK_DETECTED, codes.UNIQUE_VIOLATION}
-# Classes 08 connection, 53 resources, 57 operator intervention, 58 system error: all passing.
-_PASSING = ("08", "53", "57", "58")
-
-
-def is_passing(error: psycopg2.Error) -> bool:
-    """Whether the same statement may well succeed later (connection, disk, shutdown, time-out)."""
-    if error.pgcode is None:
-        return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
-    return error.pgcode.startswith(_PASSING)
-
-
-class StatementFailed(Exception):
-    """A statement that PostgreSQL refused: a defect of ours, or a value nobody foresaw.
-
-    Says what the transaction was for and the SQLSTATE; PostgreSQL's own message may quote values
-    of the row, so it goes nowhere.
-    """
-
-    def __init__(self, name: str, error: psycopg2.Error) -> None:
-        self.code = error.pgcode or "no SQLSTATE"
-        super().__init__(f"{name}: PostgreSQL refused a statement ({self.code})")
 
 
 class Transaction:
@@ -122,8 +107,15 @@ class Database:
         self._idle: list[_Connection] = []
         self._waiting: deque[Deferred[_Connection]] = deque()
         self._busy: set[_Connection] = set()
-        self._lost = False
+        self._reachability = Reachability()
         self._stopped = False
+        self.direct = DirectConnection(
+            dsn,
+            self._reachability,
+            statement_timeout=statement_timeout,
+            connect_timeout=connect_timeout,
+        )
+        """For threads; of use from the start on."""
 
     async def start(self) -> None:
         """Raise Unavailable if PostgreSQL does not answer. Connections open as they are needed."""
@@ -134,6 +126,7 @@ class Database:
     def stop(self) -> None:
         """Close every connection; whoever still waits or works gets Unavailable."""
         self._stopped = True
+        self.direct.stop()
         while self._waiting:
             self._waiting.popleft().errback(Unavailable("the server is stopping"))
         for connection in [*self._idle, *self._busy]:
@@ -177,12 +170,13 @@ class Database:
                 raise Unavailable("the server is stopping") from None
             except psycopg2.Error as error:
                 if is_passing(error):
-                    self._note_lost(name, error)
+                    if not self._stopped:
+                        self._reachability.lost(name, error)
                     raise Unavailable("the database is not available") from None
-                if error.pgcode not in _RETRIED or attempt >= ATTEMPTS:
+                if error.pgcode not in RETRIED or attempt >= ATTEMPTS:
                     raise StatementFailed(name, error) from None
                 log.info("{name}: trying again after {code}", name=name, code=error.pgcode)
-            await deferLater(self._reactor, 0.02 * attempt)
+            await deferLater(self._reactor, pause(attempt))
             attempt += 1
 
     async def _once(
@@ -200,7 +194,7 @@ class Database:
                 result = await self._in_transaction(connection, cursor, work)
             else:
                 result = await work(Transaction(cursor, statements))
-            self._note_back()
+            self._reachability.back()
             return result
         finally:
             self._give_back(connection)
@@ -225,14 +219,7 @@ class Database:
         try:
             await connection.connect(self._dsn, cursor_factory=NamedTupleCursor)
             milliseconds = int(self._statement_timeout * 1000)
-            await connection.cursor().execute(
-                "SELECT set_config('statement_timeout', %s, false),"
-                " set_config('timezone', 'UTC', false),"
-                " set_config('idle_in_transaction_session_timeout', '60s', false),"
-                # Room to sort the five thousand matches of a search (db/search.py).
-                " set_config('work_mem', '16MB', false)",
-                (str(milliseconds),),
-            )
+            await connection.cursor().execute(SESSION, (str(milliseconds),))
         except psycopg2.Error:
             _close(connection)
             raise
@@ -276,18 +263,6 @@ class Database:
         else:
             self._idle.append(connection)
         self._busy.discard(connection)
-
-    def _note_lost(self, name: str, error: psycopg2.Error) -> None:
-        if not self._lost and not self._stopped:
-            # The first line of libpq's message: no row data stands there.
-            reason = (str(error).strip().splitlines() or ["connection lost"])[0][:200]
-            log.error("database lost at {name}: {reason}", name=name, reason=reason)
-        self._lost = True
-
-    def _note_back(self) -> None:
-        if self._lost:
-            log.info("database is back")
-        self._lost = False
 
 
 async def _nothing(tx: Transaction) -> None:

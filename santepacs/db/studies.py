@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from santepacs.db.database import Transaction
+from santepacs.db.direct import DirectConnection
 from santepacs.model.names import fold, fold_person_name, trigrams, words
 from santepacs.model.study import ObjectRecord
 
@@ -162,11 +163,12 @@ class SeriesRow:
     bytes: int
 
 
-async def store(tx: Transaction, entries: Sequence[Entry]) -> list[Verdict]:
-    """Index `entries`; one verdict for each, in their order."""
+def store(connection: DirectConnection, entries: Sequence[Entry]) -> list[Verdict]:
+    """Index `entries` in one transaction; one verdict for each, in their order. Blocking."""
     rows = json.dumps([entry.row(position) for position, entry in enumerate(entries)])
     verdicts: dict[int, Verdict] = {}
-    for found in await tx.fetch_all("SELECT * FROM store_objects(%s::jsonb)", rows):
+    sql = "SELECT * FROM store_objects(%s::jsonb)"
+    for found in connection.fetch_all("store objects", sql, rows):
         verdicts[found.position] = Verdict(
             found.outcome,
             "" if found.kept_digest is None else bytes(found.kept_digest).hex(),

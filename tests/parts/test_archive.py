@@ -10,7 +10,7 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from santepacs.db import studies
-from santepacs.db.database import StatementFailed
+from santepacs.db.statements import StatementFailed
 from santepacs.errors import Conflict, Malformed, Unavailable
 from santepacs.model import tokens
 from santepacs.model.study import Outcome

@@ -6,7 +6,8 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.task import deferLater
 
-from santepacs.db.database import Database, StatementFailed
+from santepacs.db.database import Database
+from santepacs.db.statements import StatementFailed
 from santepacs.errors import Unavailable
 from support.postgres import superuser
 

@@ -196,7 +196,7 @@ def test_while_the_database_is_away_nothing_is_said_to_be_stored(site):
 def test_a_full_disk_is_said(site, monkeypatch, in_memory):
     monkeypatch.setattr("santepacs.dicom.spool.IN_MEMORY", in_memory)
     monkeypatch.setattr("santepacs.dicom.spool.open", no_space, raising=False)
-    monkeypatch.setattr("santepacs.archive.files.open", no_space, raising=False)
+    monkeypatch.setattr("santepacs.archive.files.os.writev", no_space)
     assert site.send(ct()) == [0xA700]
     monkeypatch.undo()
     assert site.send(ct()) == [0x0000]

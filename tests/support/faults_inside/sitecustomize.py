@@ -93,6 +93,8 @@ def named(name):
             plan.note(call=name, path=path, source=paths[0], failed=True, **what)
         strike(fault, path)
         answer = real(*args, **kwargs)
+        if name == "open":
+            path = path_of(answer)  # one without a name lies in the folder that was given
         plan.note(call=name, path=path, source=paths[0], at=time.monotonic(), **what)
         return answer
 
@@ -101,7 +103,7 @@ def named(name):
 
 def _creates(args, kwargs):
     flags = args[1] if len(args) > 1 else kwargs.get("flags", 0)
-    return bool(flags & os.O_CREAT)
+    return bool(flags & os.O_CREAT) or flags & os.O_TMPFILE == os.O_TMPFILE
 
 
 def _content(descriptor):
