@@ -1,7 +1,5 @@
 """The DICOM ports put together: the server, and the later work that its services cause."""
 
-import random
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from santepacs.jobs import Queue
 from santepacs.processes import Processes
 from santepacs.settings import Settings
 from santepacs.threads import Threads
+from santepacs.worklist.progress import Progress
 
 LAST_WORDS = 1.0  # seconds that jobs have after their associations were ended
 
@@ -38,23 +37,25 @@ class DicomPort:
         names: HostNames,
         unknown: UnknownCallers,
         tls_context: ServerContext | None,
+        jobs: Queue,
+        progress: Progress | None = None,
     ) -> None:
         self._reactor = reactor
         self._threads = threads
         self._processes = Processes()
-        self.jobs = Queue(reactor, database, random.random, uuid.uuid4().hex)
+        self._jobs = jobs
         self.activity = Activity(reactor, database)
         resources = Resources(
-            settings, threads, archive, database, incoming, self._processes, self.jobs
+            settings, threads, archive, database, incoming, self._processes, jobs, progress
         )
         self.server = DicomServer(resources, reactor, names, unknown, tls_context, self.activity)
-        self.jobs.handle(
+        jobs.handle(
             commitment.KIND,
             Committing(resources, self.server.client).handle,
             at_once=committing.AT_ONCE,
             retries=committing.RETRIES,
         )
-        self.jobs.handle(
+        jobs.handle(
             forwarding.KIND,
             Forwarding(resources, self.server.client).handle,
             at_once=forwarding.AT_ONCE,
@@ -63,7 +64,6 @@ class DicomPort:
     async def start(self, listener: Any, tls_listener: Any) -> None:
         """Do what was left to be done, and serve the sockets that there are."""
         self.activity.start()
-        await self.jobs.start()
         await self._threads.run(self.server.start, listener, tls_listener)
 
     async def stop(self, grace: float) -> None:
@@ -71,7 +71,7 @@ class DicomPort:
         # A peer that does not read or answer must not keep us any longer.
         end = self._reactor.callLater(grace, self.server.client.stop)
         callers = self._threads.run(self.server.stop, grace)
-        await self.jobs.stop(grace + LAST_WORDS)
+        await self._jobs.stop(grace + LAST_WORDS)
         await callers
         if end.active():
             end.cancel()

@@ -7,8 +7,9 @@ from typing import Any
 
 from santepacs.access.unknown import UnknownCallers
 from santepacs.archive.archive import Archive
-from santepacs.db import nodes, studies
+from santepacs.db import messages, nodes, studies
 from santepacs.db.database import Database, Transaction
+from santepacs.db.messages import MessageRow
 from santepacs.db.studies import StudyRow
 from santepacs.hl7.charset import codec_of
 from santepacs.hl7.receiver import Receiver
@@ -19,10 +20,33 @@ from santepacs.tokens.responder import TokenResponder
 from santepacs.wire.admission import Admission
 from santepacs.wire.conversation import ConversationFactory, Limits
 from santepacs.wire.framing import Kind
-from santepacs.worklist.mapping import FieldMapping
+from santepacs.worklist.mapping import Mappings
 from santepacs.worklist.worklist import Worklist
 
 MAXIMUM_PATIENT_STUDIES = 1000  # of one token reply
+
+
+def hl7_receiver(
+    settings: Settings,
+    database: Database,
+    worklist: Worklist,
+    mappings: Callable[[], Mappings],
+    clock: Callable[[], datetime],
+) -> Receiver:
+    """What judges messages, of the port and those that are run again.
+
+    `mappings`: the field mappings in force. `clock`: local time with its zone.
+    """
+
+    async def kept(key: int) -> MessageRow | None:
+        async def work(tx: Transaction) -> MessageRow | None:
+            return await messages.message(tx, key)
+
+        return await database.transaction("kept HL7 message", work, read_only=True)
+
+    return Receiver(
+        worklist, settings, mappings, kept, clock, lambda: secrets.token_hex(10).upper()
+    )
 
 
 def hl7_factory(
@@ -30,16 +54,11 @@ def hl7_factory(
     settings: Settings,
     database: Database,
     archive: Archive,
-    worklist: Worklist,
+    receiver: Receiver,
     names: HostNames,
     unknown: UnknownCallers,
-    mapping: Callable[[], FieldMapping],
-    clock: Callable[[], datetime],
 ) -> ConversationFactory:
-    """What the HL7 port listens with.
-
-    `mapping`: the field mapping in force. `clock`: local time with its zone.
-    """
+    """What the HL7 port listens with."""
 
     def limits() -> Limits:
         return Limits(
@@ -79,7 +98,6 @@ def hl7_factory(
         )
 
     admission = Admission(lambda: settings.hl7.trust_loopback, known_addresses)
-    receiver = Receiver(worklist, settings, mapping, clock, lambda: secrets.token_hex(10).upper())
     responder = TokenResponder(
         settings,
         by_uid,

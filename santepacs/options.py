@@ -177,6 +177,28 @@ def check_host(text: str) -> str | None:
     return None
 
 
+def check_folder(text: str) -> str | None:
+    """Where a server's working directory is nobody's business."""
+    return None if not text or text.startswith("/") else "must be an absolute path, or empty"
+
+
+def check_auto_delete_days(text: str) -> str | None:
+    """The ages that the seed product offers, and never."""
+    return None if text in ("0", "7", "14", "30", "90") else "must be 0, 7, 14, 30 or 90 days"
+
+
+def check_code_scheme(text: str) -> str | None:
+    """PS3.3 8.2: a Short String."""
+    if re.fullmatch(r"[A-Za-z0-9._-]{0,16}", text):
+        return None
+    return "must be a coding scheme designator: at most 16 letters, digits, dots, - and _"
+
+
+def check_keep_days(text: str) -> str | None:
+    """A message that comes again within a week is answered from the log."""
+    return "must be 0 or at least 7 days" if text in map(str, range(1, 7)) else None
+
+
 # --- declaring -----------------------------------------------------------------------------------
 
 

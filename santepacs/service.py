@@ -8,10 +8,11 @@ the opposite order, work in progress within `server.stop_grace` seconds.
 
 import atexit
 import os
-import secrets
+import random
 import signal
 import socket
 import sys
+import uuid
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +31,7 @@ from santepacs.archive.archive import Archive
 from santepacs.archive.files import ObjectFiles
 from santepacs.db import facts
 from santepacs.db.database import Database, Transaction
+from santepacs.dicom.asking import OtherWorklists
 from santepacs.dicom.tls import ServerContext
 from santepacs.dicomport import DicomPort
 from santepacs.errors import Malformed, SantepacsError, Unavailable
@@ -37,12 +39,12 @@ from santepacs.greeting import greeting
 from santepacs.hl7port import hl7_factory
 from santepacs.host.descriptors import raise_descriptor_limit
 from santepacs.host.names import HostNames
+from santepacs.jobs import Queue
+from santepacs.scheduling import Scheduling
 from santepacs.startup import Foundation
 from santepacs.threads import Threads
 from santepacs.web.health import Health
-from santepacs.web.site import WebServer
-from santepacs.worklist import mapping, mapping_json
-from santepacs.worklist.worklist import Worklist
+from santepacs.webport import web_server
 
 log = Logger()
 
@@ -134,12 +136,25 @@ class SantepacsService(Service):
             statement_timeout=settings.database.timeout,
         )
         self._files = ObjectFiles(directory.objects, directory.incoming, directory.aside)
+        self._jobs = Queue(reactor, self._database, random.random, uuid.uuid4().hex)
+        self._scheduling = Scheduling(
+            reactor,
+            settings,
+            self._threads,
+            self._database,
+            self._jobs,
+            _now,
+        )
         self._archive = Archive(
-            self._database, self._threads, self._files, foundation.secret_key, settings
+            self._database,
+            self._threads,
+            self._files,
+            foundation.secret_key,
+            settings,
+            self._scheduling.arrived,
         )
         names = HostNames(self._threads, reactor.seconds)
         unknown = UnknownCallers(self._database, reactor)
-        self._mapping = mapping.DEFAULT
         passwords = Passwords(self._threads)
         self._accounts = Accounts(self._database, passwords)
         self._setup = Setup(self._database, passwords, reactor)
@@ -153,19 +168,19 @@ class SantepacsService(Service):
             names,
             unknown,
             tls_context,
+            self._jobs,
+            self._scheduling.progress,
         )
         self._hl7 = hl7_factory(
             reactor,
             settings,
             self._database,
             self._archive,
-            Worklist(self._database, settings, secrets.randbelow),
+            self._scheduling.receiver,
             names,
             unknown,
-            lambda: self._mapping,
-            _now,
         )
-        self._web = WebServer(
+        self._web = web_server(
             reactor,
             settings,
             self._database,
@@ -174,6 +189,12 @@ class SantepacsService(Service):
             self._accounts,
             self._setup,
             Health(reactor, settings, self._database, self._threads, directory.incoming),
+            self._scheduling.worklist,
+            self._scheduling.receiver,
+            lambda: self._scheduling.mappings,
+            OtherWorklists(self._threads, self._dicom.server.client).ask,
+            self._jobs.wake,
+            _now,
         )
         self._settings_watch = LoopingCall(self._look_for_settings)
         self._settings_watch.clock = reactor
@@ -202,6 +223,8 @@ class SantepacsService(Service):
         await self._first_administrator()
         dicom, dicom_tls = self._sockets.get("dicom"), self._sockets.get("dicom tls")
         await self._dicom.start(dicom, dicom_tls)
+        await self._scheduling.start()
+        await self._jobs.start()
         self._listen("hl7", self._hl7)
         self._listen("web", self._web.factory)
         self._settings_watch.start(SETTINGS_INTERVAL, now=False)
@@ -246,9 +269,7 @@ class SantepacsService(Service):
 
         try:
             saved, kept_mapping = await self._database.transaction("settings", look, read_only=True)
-            self._mapping = (
-                mapping_json.parsed(kept_mapping, "it") if kept_mapping else mapping.DEFAULT
-            )
+            self._scheduling.use_mapping(kept_mapping)
         except Unavailable:
             return  # the next look will do
         except SantepacsError as problem:
@@ -283,6 +304,7 @@ class SantepacsService(Service):
         await self._dicom.stop(grace)
         await self._quiet(grace)
         self._hl7.close_all()
+        await self._scheduling.stop()
 
     async def _quiet(self, grace: float) -> None:
         """Wait until nothing is being answered, at most `grace` seconds."""

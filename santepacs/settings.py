@@ -20,7 +20,11 @@ from santepacs.options import (
     Option,
     Value,
     check_ae_title,
+    check_auto_delete_days,
+    check_code_scheme,
+    check_folder,
     check_host,
+    check_keep_days,
     check_link,
     check_uid,
     check_uid_root,
@@ -152,7 +156,7 @@ class DicomSettings:
     network_timeout: float = _seconds(60.0, "Silence after which an association is aborted.", 86400)
     maximum_results: int = option(
         0,
-        "Most results of one C-FIND; 0: no limit.",
+        "Most results of one C-FIND of Query/Retrieve; 0: no limit.",
         minimum=0,
         maximum=10_000_000,
     )
@@ -170,12 +174,30 @@ class Hl7Settings:
     send_acknowledgement: bool = option(
         True, "Answer each message with an HL7 ACK. Most senders wait for it."
     )
+    honour_acknowledgement_mode: bool = option(
+        False,
+        "Answer as the message asks in MSH-15 and MSH-16 (enhanced mode) instead of always once.",
+    )
     default_charset: str = option(
         "UNICODE UTF-8",
         "Character set of messages that declare none (HL7 table 0211) and are not UTF-8.",
     )
     sending_application: str = option("SANTEPACS", "MSH-3 of messages that are sent.")
     sending_facility: str = option("", "MSH-4 of messages that are sent.")
+    send_timeout: float = _seconds(
+        30.0,
+        "How long a message that is sent may take, from connecting to its acknowledgement.",
+        3600,
+    )
+    keep_days: int = option(
+        365,
+        "How long messages are kept, received and sent ones; 0: for ever. The last 7 days tell "
+        "whether a message was received before.",
+        unit="days",
+        minimum=0,
+        maximum=36_500,
+        check=check_keep_days,
+    )
     trust_loopback: bool = option(
         True, "Programs on this machine may connect without being listed as HL7 nodes."
     )
@@ -209,8 +231,61 @@ class WorklistSettings:
         "A query without Scheduled Station AE Title (0040,0001) finds only the calling AE "
         "title's own steps.",
     )
+    station_or_none: bool = option(
+        False,
+        "A query for a station finds the steps of no station, too.",
+    )
+    maximum_results: int = option(
+        1000,
+        "Most steps that are sent for one query, the earliest of those that match: some modalities "
+        "stand still under a longer list; 0: no limit.",
+        minimum=0,
+        maximum=1_000_000,
+    )
+    code_scheme: str = option(
+        "L",
+        "Coding scheme designator of the procedure codes in answers that are asked for them; with "
+        "the default mapping the IDs of procedure and step are such codes (OBR-4). Empty: none.",
+        check=check_code_scheme,
+    )
+    auto_delete_days: int = option(
+        0,
+        "Delete worklist records that were scheduled, and changed last, so many days ago: 7, 14, "
+        "30 or 90; 0: never.",
+        unit="days",
+        minimum=0,
+        maximum=90,
+        check=check_auto_delete_days,
+    )
+    folder: str = option(
+        "",
+        "Folder whose .txt and .hl7 files are taken as HL7 messages, as an absolute path; empty: "
+        "none. The server's account must be allowed to read, rename and write there.",
+        check=check_folder,
+    )
+    folder_erase: bool = option(
+        False, "Delete files from that folder when their messages are accepted; no: add .DON."
+    )
+    folder_interval: float = _seconds(5.0, "Pause between looks into that folder.", 3600)
     query_log: bool = option(
         False, "Log each worklist query. Scanners ask every few seconds: for debugging only."
+    )
+    started_by_order_status: bool = option(
+        False,
+        "An order's status change to 'in progress' (ORC-1 SC with ORC-5 IP) starts the step; no: "
+        "only the modality does.",
+    )
+    complete_after: float = _seconds(
+        600.0,
+        "Where a modality does not say what it does (MPPS), its images do: the first one begins "
+        "the scheduled step, and this long after the last one it is completed; 0: images change "
+        "nothing.",
+        minimum=0,
+    )
+    status_node: str = option(
+        "",
+        "HL7 node that is told when a step begins, is completed or discontinued (ORM^O01 with "
+        "ORC-1 SC); empty: nobody is.",
     )
     study_uid_root: str = option(
         "1.2.300.0.7230010.3.1.3",

@@ -11,8 +11,13 @@ PACKAGE = ROOT / "santepacs"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 DOORS = ("dicom", "hl7", "tokens", "web")
 PURE = ("model", "wire/framing.py", "hl7/message.py", "hl7/charset.py", "hl7/escapes.py",
-        "hl7/orders.py", "hl7/acknowledgement.py", "tokens/dialogue.py", "worklist/mapping.py",
-        "worklist/datasets.py", "archive/header.py", "archive/walk.py", "archive/attributes.py",
+        "hl7/orders.py", "hl7/patients.py", "hl7/appointments.py", "hl7/commands.py",
+        "hl7/records.py", "hl7/iso2022.py", "hl7/charset_names.py", "hl7/delimiters.py",
+        "hl7/refusal.py", "hl7/acknowledgement.py", "hl7/compose.py", "hl7/compare.py",
+        "hl7/comparison_file.py", "hl7/answers.py", "hl7/reading.py", "hl7/names.py",
+        "hl7/samples.py", "tokens/dialogue.py", "worklist/mapping.py",
+        "worklist/datasets.py", "worklist/keys.py", "worklist/requests.py",
+        "worklist/explaining.py", "archive/header.py", "archive/walk.py", "archive/attributes.py",
         "dicom/status.py", "dicom/proposal.py", "dicom/request.py", "settings.py", "options.py",
         "errors.py", "logs.py")  # fmt: skip
 

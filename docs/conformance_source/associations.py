@@ -40,11 +40,14 @@ FIND_OPTIONS = (
 RETRIEVE_OPTIONS = ("relational retrieval", "enhanced multi-frame image conversion")
 """The bytes of extended negotiations (PS3.4 C.5.1.1, C.5.2.1, C.5.3.1)."""
 
+INCLUDED = {"store": ("commitment", "procedure"), "worklist": ("procedure",)}
+"""What comes with a permission of a peer."""
+
 
 def accepted(allowed: Iterable[str], proposed: Sequence[str] = ()) -> dict[str, list[str]]:
     """SOP class -> transfer syntaxes that a caller who is allowed this gets, best first."""
     every = [*STORAGE_TRANSFER_SYNTAXES, DEFLATED]
-    flags: dict[str, Any] = dict.fromkeys((*PERMISSIONS, "commitment"), False)
+    flags: dict[str, Any] = dict.fromkeys((*PERMISSIONS, "commitment", "procedure"), False)
     flags |= dict.fromkeys(allowed, True)
     found = contexts.supported([build_context(uid, every) for uid in proposed], **flags)
     return {str(one.abstract_syntax): list(map(str, one.transfer_syntax)) for one in found}
@@ -65,9 +68,7 @@ def permissions() -> str:
     """What each permission of a peer opens."""
     rows = []
     for permission in PERMISSIONS:
-        # Who may store may have it committed.
-        allowed = [permission, "commitment"] if permission == "store" else [permission]
-        found = accepted(allowed, [CT_IMAGE])
+        found = accepted([permission, *INCLUDED.get(permission, ())], [CT_IMAGE])
         names = ["all storage SOP classes" if uid == CT_IMAGE else uid_name(uid) for uid in found]
         rows.append((permission, listed(names[1:])))
     return table(("Permission", "SOP classes accepted besides Verification"), rows)
@@ -83,7 +84,7 @@ def refusals() -> str:
 
 def service_contexts() -> str:
     """Presentation contexts that are accepted, storage aside."""
-    found = accepted([*PERMISSIONS, "commitment"])
+    found = accepted([*PERMISSIONS, "commitment", "procedure"])
     rows = [
         (uid_name(uid), uid, "<br>".join(map(uid_name, transfer)), "SCP", _negotiated(uid))
         for uid, transfer in found.items()

@@ -20,23 +20,28 @@ REQUIRED = {
 WORKLIST = {
     "PatientName": "single value, wildcard",
     "PatientID": "single value, wildcard",
+    "IssuerOfPatientID": "single value, wildcard",
     "PatientBirthDate": "single value, range",
     "PatientSex": "single value, wildcard",
     "AccessionNumber": "single value, wildcard",
     "StudyInstanceUID": "single value, list of UIDs",
     "RequestedProcedureID": "single value, wildcard",
+    "RequestedProcedureDescription": "single value, wildcard",
+    "RequestedProcedurePriority": "single value, wildcard",
 }
 WORKLIST_STEP = {
     "ScheduledStationAETitle": "single value, wildcard, list",
     "ScheduledProcedureStepStartDate": "single value, range",
     "ScheduledProcedureStepStartTime": "single value, range",
-    "Modality": "single value, list",
+    "Modality": "single value, wildcard, list",
     "ScheduledPerformingPhysicianName": "single value, wildcard",
     "ScheduledProcedureStepID": "single value, wildcard",
     "ScheduledStationName": "single value, wildcard",
-    "ScheduledProcedureStepStatus": "single value, list",
+    "ScheduledProcedureStepDescription": "single value, wildcard",
+    "ScheduledProcedureStepLocation": "single value, wildcard",
+    "ScheduledProcedureStepStatus": "single value, wildcard, list",
 }
-"""Matching keys of `santepacs.worklist.datasets`; how they are matched is said by SQL."""
+"""Matching keys of `santepacs.worklist.keys`; how they are matched is said by SQL."""
 
 REPERTOIRES = (
     ("Latin alphabet No. 1", "ISO_IR 100", "ISO 2022 IR 100"),

@@ -20,6 +20,7 @@ from docs.conformance_source.markdown import (
 from santepacs.archive import walk
 from santepacs.archive.header import TAGS
 from santepacs.db import commitments, jobs
+from santepacs.db import performed as kept
 from santepacs.dicom import (
     admission,
     associations,
@@ -28,6 +29,8 @@ from santepacs.dicom import (
     entity,
     identifier,
     messages,
+    performed,
+    procedure,
     progress,
     proposal,
     provider,
@@ -42,6 +45,7 @@ from santepacs.model import matching
 from santepacs.options import shown
 from santepacs.settings import DicomSettings, options
 from santepacs.worklist import datasets
+from santepacs.worklist import keys as worklist_keys
 
 TEMPLATE = Path(__file__).with_name("template.md")
 SECTIONS = ("dicom", "worklist", "server")
@@ -92,9 +96,14 @@ def _numbers() -> dict[str, object]:
         "commitment_days": f"{committing.EXPIRY:g}",
         "commitment_spacing": f"{jobs.SPACING:g}",
         "commitment_delays": listed(f"{delay:g}" for delay in committing.RETRIES.delays),
+        "procedure_elements": f"{performed.MAXIMUM_ELEMENTS:,}",
+        "procedure_items": performed.MAXIMUM_ITEMS,
+        "procedure_updates": f"{kept.MAXIMUM_DATA_SETS:,}",
+        "procedure_required": listed(map(attribute, sorted(performed.REQUIRED, key=tag))),
+        "procedure_over": f"0x{procedure.MAY_NO_LONGER_BE_UPDATED:04X}",
         "maximum_elements": f"{walk.MAXIMUM_ELEMENTS:,}",
         "maximum_depth": walk.MAXIMUM_DEPTH,
-        "maximum_steps": datasets.MAXIMUM_STEPS,
+        "maximum_steps": worklist_keys.MAXIMUM_STEPS,
         "worklist_left_out": listed(map(attribute, sorted(datasets._NEVER_EMPTY, key=tag))),
         "tls_minimum": minimum_tls.name.removeprefix("TLSv").replace("_", "."),
         "tls_ciphers": tls.CIPHERS,
@@ -117,6 +126,8 @@ def _tables() -> dict[str, str]:
         "get_statuses": statuses.statuses(statuses.GET),
         "commitment_statuses": statuses.statuses(statuses.COMMITMENT),
         "commitment_reasons": statuses.reasons(statuses.REASONS),
+        "create_statuses": statuses.statuses(statuses.CREATE),
+        "set_statuses": statuses.statuses(statuses.SET),
         "query_keys": keys.query_keys(),
         "intervals": keys.intervals(),
         "worklist_keys": keys.worklist_keys(),

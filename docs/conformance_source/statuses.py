@@ -6,7 +6,7 @@ A failure is said for the error that causes it, and the code's table gives its s
 from collections.abc import Callable, Mapping
 
 from docs.conformance_source.markdown import table
-from santepacs.dicom import committing, status
+from santepacs.dicom import committing, procedure, status
 from santepacs.dicom.commitment import Answer
 from santepacs.dicom.status import Status
 from santepacs.errors import Conflict, Forbidden, Malformed, NotFound, SantepacsError, Unavailable
@@ -77,12 +77,12 @@ FIND: Meanings = {
 WORKLIST: Meanings = {
     **FIND,
     Status.PENDING: "a scheduled procedure step",
+    Status.SUCCESS: "all matches were sent, or the first `worklist.maximum_results` of them",
     **_failures(
         status.of_query,
         {
             Malformed: "the identifier cannot be read, or has a value that cannot be matched",
-            Unavailable: "the database does not answer, or `dicom.maximum_results` steps were sent "
-            "and there are more",
+            Unavailable: "the database does not answer",
             Forbidden: "this peer may not ask for the worklist",
         },
     ),
@@ -125,6 +125,33 @@ REASONS: Meanings = {
     committing.PROCESSING_FAILURE: "the object's file cannot be read, or is not what was stored",
     committing.NO_SUCH_OBJECT: "there is no such object, or its file is missing",
     committing.CLASS_INSTANCE_CONFLICT: "the stored object is of another SOP class",
+}
+
+_PROCEDURE: Meanings = {
+    procedure.Answer.INVALID_VALUE: "a status, date or time that cannot be",
+    procedure.Answer.INVALID_INSTANCE: "the SOP Instance UID is none",
+    procedure.Answer.NO_SUCH_CLASS: "the SOP class is not that of the presentation context",
+    procedure.Answer.MISSING_VALUE: "an attribute that must have a value has none",
+    procedure.Answer.NOT_AUTHORISED: "this peer may neither store nor ask for the worklist",
+    procedure.Answer.RESOURCE_LIMITATION: "more elements than one data set may have",
+}
+CREATE: Meanings = {
+    **_PROCEDURE,
+    procedure.Answer.SUCCESS: "the step is kept and the worklist brought up to date",
+    procedure.Answer.INVALID_VALUE: "another Performed Procedure Step Status than IN PROGRESS, or "
+    "a date or time that cannot be",
+    procedure.Answer.MISSING_ATTRIBUTE: "an attribute that is required is missing",
+    procedure.Answer.DUPLICATE_INSTANCE: "there is a step of this SOP Instance UID",
+    procedure.Answer.PROCESSING_FAILURE: "the data set cannot be read, the database does not "
+    "answer, or an unexpected error",
+}
+SET: Meanings = {
+    **_PROCEDURE,
+    procedure.Answer.SUCCESS: "the step and the worklist are brought up to date",
+    procedure.Answer.NO_SUCH_INSTANCE: "there is no step of this SOP Instance UID",
+    procedure.Answer.PROCESSING_FAILURE: "the step is COMPLETED or DISCONTINUED already and may no "
+    "longer be updated (then with an Error ID); or the data set cannot be read, there were too "
+    "many updates, the database does not answer, or an unexpected error",
 }
 
 

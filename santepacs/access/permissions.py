@@ -12,6 +12,7 @@ class Permission(Enum):
     USER = "every user who is logged in"
     UPLOAD = "users who may upload"
     SHARE = "users who may give patients' links away"
+    EDIT_WORKLIST = "users who may change the worklist"
     ADMINISTRATOR = "administrators"
 
 
@@ -26,5 +27,6 @@ def may(account: AccountRow | None, permission: Permission) -> bool:
     return {
         Permission.UPLOAD: account.may_upload,
         Permission.SHARE: account.may_share,
+        Permission.EDIT_WORKLIST: False,
         Permission.ADMINISTRATOR: False,
     }[permission]

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 
 from santepacs.commands import (
     configuration,
+    hl7,
     importing,
     mapping,
     nodes,
     peers,
     tokens,
     users,
+    worklist,
 )
 from santepacs.commands.arguments import Commands, Parser, text
 from santepacs.commands.interrupts import Interrupted, interrupt, interrupts_call
@@ -23,6 +25,7 @@ from santepacs.commands.output import describe_bug, tell
 from santepacs.errors import SantepacsError
 
 FAILED = 1
+_SUBJECTS = (users, peers, nodes, tokens, importing, configuration, mapping, hl7, worklist)
 
 
 def parser() -> Parser:
@@ -49,7 +52,7 @@ def parser() -> Parser:
         help="a setting for this command, repeatable",
     )
     commands = Commands(whole)
-    for subject in (users, peers, nodes, tokens, importing, configuration, mapping):
+    for subject in _SUBJECTS:
         subject.declare(commands)
     return whole
 

@@ -71,3 +71,10 @@ def port(argument: str) -> int:
         if 1 <= number <= 65535:
             return number
     raise ArgumentTypeError("a port is a number from 1 to 65535")
+
+
+def key(argument: str) -> int:
+    """The number of something that is kept."""
+    if argument.isascii() and argument.isdigit() and len(argument) <= 18 and int(argument):
+        return int(argument)
+    raise ArgumentTypeError("is not a number from 1 on")

@@ -63,6 +63,17 @@ def write_text(path: str | None, text: str) -> None:
         raise Malformed(f"cannot write {path}: {error.strerror}") from None
 
 
+def write_bytes(path: str | None, content: bytes) -> None:
+    """Write `content` to a file, or to stdout. Raises Malformed when that is not possible."""
+    if path is None:
+        sys.stdout.buffer.write(content)
+        return
+    try:
+        Path(path).write_bytes(content)
+    except OSError as error:
+        raise Malformed(f"cannot write {path}: {error.strerror}") from None
+
+
 def describe_bug(error: Exception) -> str:
     """An error that nobody foresaw, without its text: that may hold anything."""
     place = traceback.extract_tb(error.__traceback__)[-1]

@@ -11,11 +11,11 @@ from santepacs.commands.output import print_table, tell
 from santepacs.commands.site import opened
 from santepacs.db import blocking, callers, peers
 from santepacs.db.database import Transaction
-from santepacs.dicom import tls
+from santepacs.dicom import charsets, tls
 from santepacs.dicom.client import Client
 from santepacs.errors import NotFound
 from santepacs.model.addresses import is_loopback
-from santepacs.model.peers import PERMISSIONS, Address, Peer, checked
+from santepacs.model.peers import PERMISSIONS, TRANSLITERATED, Address, Peer, checked
 from santepacs.settings import Settings
 
 MOVE_TO_OTHERS = "move-to-others"
@@ -102,10 +102,33 @@ def _properties(parser: ArgumentParser) -> None:
         help="PEM file with its TLS certificate, '' for none. When it calls us, that stands for its"
         " address if dicom.tls_ca verifies it; when we call it, showing this one is enough",
     )
+    parser.add_argument(
+        "--worklist-charset",
+        metavar="TERMS",
+        type=_charset,
+        help="character set of its worklist answers: Specific Character Set like ISO_IR 126 or"
+        " '\\ISO 2022 IR 87'; 'transliterated' for Latin letters without accents; '' (as at first)"
+        " for the smallest that suffices",
+    )
+    for option, value in (("--append-wildcard", True), ("--no-append-wildcard", False)):
+        meaning = "like DOE* (many modalities mean that)" if value else "as it is"
+        parser.add_argument(
+            option,
+            dest="append_wildcard",
+            action="store_const",
+            const=value,
+            help=f"take the name DOE in its worklist queries {meaning}",
+        )
 
 
 def _stripped(argument: str) -> str:
     return text(argument).strip(" ")
+
+
+def _charset(argument: str) -> str:
+    if argument not in ("", TRANSLITERATED) and charsets.asked(text(argument).encode()) is None:
+        raise ArgumentTypeError("is no Specific Character Set that can be written")
+    return argument
 
 
 def _permissions(argument: str) -> frozenset[str]:
@@ -171,8 +194,9 @@ def _changes(arguments: Namespace) -> dict[str, Any]:
     changes |= {_FLAGS[name]: False for name in arguments.deny}
     if arguments.other_addresses is not None:
         changes["other_addresses"] = tuple(arguments.other_addresses)
-    if arguments.tls is not None:
-        changes["tls"] = arguments.tls
+    for name in ("tls", "worklist_charset", "append_wildcard"):
+        if getattr(arguments, name) is not None:
+            changes[name] = getattr(arguments, name)
     if arguments.certificate is not None:
         path = arguments.certificate
         changes["certificate"] = path and tls.fingerprint(tls.read_certificate(path))
@@ -232,6 +256,10 @@ def _more(peer: Peer) -> Iterator[str]:
         yield "tls"
     if peer.certificate:
         yield f"certificate={peer.certificate[:16]}"
+    if peer.worklist_charset:
+        yield f"worklist-charset={peer.worklist_charset}"
+    if peer.append_wildcard:
+        yield "append-wildcard"
 
 
 def _echo(arguments: Namespace) -> None:

@@ -54,3 +54,8 @@ async def hl7_mapping(tx: Transaction) -> str | None:
 async def keep_hl7_mapping(tx: Transaction, content: str) -> None:
     """Put another HL7 field mapping in force."""
     await change_fact(tx, _HL7_MAPPING, content)
+
+
+async def forget_hl7_mapping(tx: Transaction) -> None:
+    """Put the default HL7 field mapping in force again."""
+    await tx.execute("DELETE FROM fact WHERE name = %s", _HL7_MAPPING)

@@ -48,6 +48,31 @@ async def list_all(tx: Transaction) -> list[Node]:
     return [Node(*row) for row in rows]
 
 
+async def find(tx: Transaction, name: str) -> Node | None:
+    """The node of that name."""
+    row = await tx.fetch_one("SELECT name, host, port, enabled FROM hl7_node WHERE name = %s", name)
+    return None if row is None else Node(*row)
+
+
+async def change(tx: Transaction, name: str, node: Node) -> None:
+    """Make the node `name` what `node` says, its name included.
+
+    Raises NotFound, or Conflict if the new name is another node's.
+    """
+    if node.name != name and await find(tx, node.name):
+        raise Conflict("there is already an HL7 node of this name")
+    changed = await tx.execute(
+        "UPDATE hl7_node SET name = %s, host = %s, port = %s, enabled = %s WHERE name = %s",
+        node.name,
+        node.host,
+        node.port,
+        node.enabled,
+        name,
+    )
+    if not changed:
+        raise NotFound("there is no HL7 node of this name")
+
+
 async def delete(tx: Transaction, name: str) -> None:
     """Delete a node. Raises NotFound."""
     if not await tx.execute("DELETE FROM hl7_node WHERE name = %s", name):

@@ -1,22 +1,19 @@
-"""Worklist records: what is scheduled, for modalities and for the messages that change it."""
+"""Worklist records and their history: the rows that messages, people and modalities change."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any
 
 from santepacs.db.database import Transaction
-from santepacs.model.names import fold, fold_person_name
-from santepacs.model.order import StepQuery, StepStatus, WorklistQuery, WorklistRecord
+from santepacs.model.names import fold_person_name
+from santepacs.model.order import StepStatus, WorklistRecord
 
-_NAMES = tuple(field.name for field in fields(WorklistRecord))
-_COLUMNS = ", ".join(_NAMES)
-_WILDCARDS = re.compile(r"([*?])")
-# What modalities see unless they ask for a status; written out, so that PostgreSQL uses the
-# indexes of open steps.
-_VISIBLE = "step_status IN ('SCHEDULED', 'ARRIVED', 'READY')"
+NAMES = tuple(field.name for field in fields(WorklistRecord))
+_COLUMNS = ", ".join(NAMES)
 
-_MAXIMUM_STEPS = 1_000
+STORED = f"id, created_at, updated_at, {_COLUMNS}"
+"""The columns of a `StoredRecord`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +22,8 @@ class StoredRecord:
 
     id: int
     record: WorklistRecord
+    created_at: datetime
+    updated_at: datetime
 
     @property
     def place(self) -> tuple[str, str, int]:
@@ -32,40 +31,45 @@ class StoredRecord:
         return self.record.start_date, self.record.start_time, self.id
 
 
-async def lock_patient(tx: Transaction, patient_id: str) -> None:
-    """Let the messages of one patient change the worklist one after the other."""
-    await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 2))", patient_id)
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened to a record. `message`: the HL7 message that did it; `actor`: who else did."""
+
+    id: int
+    record: int
+    happened_at: datetime
+    action: str
+    step_status: StepStatus
+    message: int | None
+    actor: str
+    remark: str
 
 
-async def steps_of_order(tx: Transaction, record: WorklistRecord) -> list[StoredRecord]:
-    """The steps of the same order: same patient and sender, and the same order number.
-
-    The placer's number decides where both have one, else the filler's, else the accession number.
-    """
-    rows = await tx.fetch_all(
-        f"SELECT id, {_COLUMNS} FROM worklist_record"  # noqa: S608 - column names of the dataclass
-        " WHERE patient_id = %s AND sending_application = %s AND sending_facility = %s"
-        " AND CASE WHEN %s <> '' AND placer_order_number <> '' THEN placer_order_number = %s"
-        " WHEN %s <> '' AND filler_order_number <> '' THEN filler_order_number = %s"
-        " ELSE accession_number <> '' AND accession_number = %s END"
-        " ORDER BY id LIMIT %s FOR UPDATE",
-        record.patient_id,
-        record.sending_application,
-        record.sending_facility,
-        record.placer_order_number,
-        record.placer_order_number,
-        record.filler_order_number,
-        record.filler_order_number,
-        record.accession_number,
-        _MAXIMUM_STEPS,
+async def record(tx: Transaction, key: int, *, lock: bool = False) -> StoredRecord | None:
+    """The record with that key; `lock` keeps it from others until the transaction ends."""
+    row = await tx.fetch_one(
+        f"SELECT {STORED} FROM worklist_record WHERE id = %s"  # noqa: S608
+        + (" FOR UPDATE" if lock else ""),
+        key,
     )
-    return [_stored(row) for row in rows]
+    return row and stored(row)
+
+
+async def events(tx: Transaction, key: int, limit: int = 1000) -> list[Event]:
+    """What happened to the record, newest first."""
+    rows = await tx.fetch_all(
+        "SELECT id, record, happened_at, action, step_status, message, actor, remark"
+        " FROM worklist_event WHERE record = %s ORDER BY id DESC LIMIT %s",
+        key,
+        limit,
+    )
+    return [Event(**row._asdict() | {"step_status": StepStatus(row.step_status)}) for row in rows]
 
 
 async def add(tx: Transaction, record: WorklistRecord) -> int:
     """Keep a new record; returns its key."""
     columns = f"{_COLUMNS}, patient_name_folded, technician_name_folded"
-    places = ", ".join(["%s"] * len(_NAMES) + ["%s::text[]"] * 2)
+    places = ", ".join(["%s"] * len(NAMES) + ["%s::text[]"] * 2)
     row = await tx.fetch_one(
         f"INSERT INTO worklist_record ({columns}) VALUES ({places}) RETURNING id",  # noqa: S608
         *_values(record),
@@ -77,7 +81,7 @@ async def add(tx: Transaction, record: WorklistRecord) -> int:
 
 async def change(tx: Transaction, key: int, record: WorklistRecord) -> None:
     """Put `record` in the place of the one with that key."""
-    changes = ", ".join(f"{name} = %s" for name in _NAMES)
+    changes = ", ".join(f"{name} = %s" for name in NAMES)
     await tx.execute(
         f"UPDATE worklist_record SET {changes}, patient_name_folded = %s::text[],"  # noqa: S608
         " technician_name_folded = %s::text[], updated_at = now() WHERE id = %s",
@@ -86,152 +90,145 @@ async def change(tx: Transaction, key: int, record: WorklistRecord) -> None:
     )
 
 
-async def find(
+async def add_event(
     tx: Transaction,
-    query: WorklistQuery,
-    limit: int,
-    after: tuple[str, str, int] | None = None,
-) -> list[StoredRecord]:
-    """At most `limit` matching records by start date, start time and key.
+    key: int,
+    action: str,
+    step_status: StepStatus,
+    *,
+    actor: str = "",
+    remark: str = "",
+) -> None:
+    """Write down what happened to a record: `action` as in the table's own words."""
+    await tx.execute(
+        "INSERT INTO worklist_event (record, action, step_status, actor, remark)"
+        " VALUES (%s, %s, %s, %s, %s)",
+        key,
+        action,
+        step_status.value,
+        actor,
+        remark,
+    )
 
-    `after`: the `place` of the last record of the page before. Steps that are held, begun or over
-    are found only by a query that asks for their status.
+
+async def set_status(tx: Transaction, keys: Sequence[int], status: StepStatus, actor: str) -> int:
+    """Give records another step status; returns how many had another before."""
+    return await tx.execute(
+        "WITH changed AS (UPDATE worklist_record SET step_status = %s, updated_at = now()"
+        " WHERE id = ANY(%s) AND step_status <> %s RETURNING id)"
+        " INSERT INTO worklist_event (record, action, step_status, actor)"
+        " SELECT id, 'status', %s, %s FROM changed",
+        status.value,
+        list(keys),
+        status.value,
+        status.value,
+        actor,
+    )
+
+
+async def delete(tx: Transaction, keys: Sequence[int]) -> int:
+    """Delete records with their history; returns how many there were."""
+    return await tx.execute("DELETE FROM worklist_record WHERE id = ANY(%s)", list(keys))
+
+
+# What a modality or its user cannot do without.
+_NEEDED = {
+    "patient_name": "no patient name",
+    "patient_id": "no Patient ID",
+    "scheduled_station_ae_title": "no station AE title",
+    "modality": "no modality",
+    "start_date": "no start date",
+}
+_PROCEDURE = ("requested_procedure_description", "scheduled_procedure_step_description")
+
+# Of a Patient ID that stands for many, such as that of unknown patients, the newest are looked at.
+_CONFLICTS = """
+SELECT k.id, c.reason
+FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[])
+    AS k (id, patient_id, issuer, birth_date, accession_number)
+JOIN worklist_record w ON w.id = k.id
+CROSS JOIN LATERAL (
+    SELECT 1 AS place, 'another worklist record has this Patient ID with another name'
+        AS reason
+    WHERE EXISTS (SELECT FROM (
+        SELECT * FROM worklist_record WHERE patient_id = k.patient_id ORDER BY id DESC LIMIT 200
+    ) r WHERE r.id <> k.id AND (k.issuer = '' OR r.patient_issuer IN ('', k.issuer))
+        AND r.patient_name_folded <> '{}' AND w.patient_name_folded <> '{}'
+        AND NOT r.patient_name_folded && w.patient_name_folded)
+    UNION ALL
+    SELECT 2, 'another worklist record has this Patient ID with another birth date'
+    WHERE EXISTS (SELECT FROM (
+        SELECT * FROM worklist_record WHERE patient_id = k.patient_id ORDER BY id DESC LIMIT 200
+    ) r WHERE r.id <> k.id AND (k.issuer = '' OR r.patient_issuer IN ('', k.issuer))
+        AND r.patient_birth_date NOT IN ('', k.birth_date) AND k.birth_date <> '')
+    UNION ALL
+    SELECT 3, 'an archived patient has this Patient ID with another name'
+    WHERE EXISTS (SELECT FROM patient p
+        WHERE p.patient_id = k.patient_id AND p.lone_study_uid = ''
+        AND (k.issuer = '' OR p.issuer IN ('', k.issuer))
+        AND p.alphabetic || p.ideographic || p.phonetic <> '' AND w.patient_name_folded <> '{}'
+        AND NOT w.patient_name_folded
+            && array_remove(ARRAY[p.alphabetic, p.ideographic, p.phonetic], ''))
+    UNION ALL
+    SELECT 4, 'an archived patient has this Patient ID with another birth date'
+    WHERE EXISTS (SELECT FROM patient p
+        WHERE p.patient_id = k.patient_id AND p.lone_study_uid = ''
+        AND (k.issuer = '' OR p.issuer IN ('', k.issuer))
+        AND p.birth_date NOT IN ('', k.birth_date) AND k.birth_date <> '')
+    UNION ALL
+    SELECT 5, 'another patient has this accession number'
+    WHERE EXISTS (SELECT FROM (
+        SELECT * FROM worklist_record WHERE accession_number = k.accession_number
+            AND accession_number <> '' LIMIT 200
+    ) r WHERE r.patient_id <> k.patient_id)
+) AS c
+ORDER BY k.id, c.place
+"""
+
+
+async def doubtful(tx: Transaction, records: Sequence[StoredRecord]) -> dict[int, list[str]]:
+    """What is missing in records or speaks against them, in words, by their keys; records that
+    are in order are left out. Made for the records of a page.
     """
-    conditions = _Conditions()
-    if query.patient_name:
-        conditions.name("patient_name_folded", query.patient_name)
-    for column in ("patient_id", "accession_number", "requested_procedure_id", "patient_sex"):
-        conditions.text(column, getattr(query, column))
-    conditions.between(
-        "patient_birth_date", query.patient_birth_date_from, query.patient_birth_date_to
-    )
-    if query.study_instance_uids:
-        conditions.add("study_instance_uid = ANY(%s)", list(query.study_instance_uids))
-    conditions.any_of(_step(step) for step in query.steps)
-    if after is not None:
-        conditions.add("(start_date, start_time, id) > (%s, %s, %s)", *after)
+    reasons = {one.id: _missing(one.record) for one in records}
     rows = await tx.fetch_all(
-        f"SELECT id, {_COLUMNS} FROM worklist_record WHERE {conditions.sql()}"  # noqa: S608
-        " ORDER BY start_date, start_time, id LIMIT %s",
-        *conditions.parameters,
-        limit,
-    )
-    return [_stored(row) for row in rows]
-
-
-class _Conditions:
-    """Conditions that must all hold; every value a parameter."""
-
-    def __init__(self) -> None:
-        self._texts: list[str] = []
-        self.parameters: list[Any] = []
-
-    def sql(self) -> str:
-        return " AND ".join(self._texts) or "true"
-
-    def add(self, text: str, *parameters: Any) -> None:
-        self._texts.append(text)
-        self.parameters.extend(parameters)
-
-    def any_of(self, alternatives: "Iterable[_Conditions]") -> None:
-        alternatives = list(alternatives)
-        if alternatives:
-            joined = " OR ".join(f"({conditions.sql()})" for conditions in alternatives)
-            self.add(f"({joined})", *(p for c in alternatives for p in c.parameters))
-
-    def text(self, column: str, wanted: str) -> None:
-        if not wanted.strip("*"):
-            return
-        if _WILDCARDS.search(wanted):
-            self.add(f"({column} <> '' AND {column} LIKE %s)", _pattern(wanted))
-        else:
-            self.add(f"{column} = %s", wanted)
-
-    def name(self, column: str, wanted: str) -> None:
-        patterns = [_name_pattern(group) for group in wanted.split("=") if group.strip("*^ ")]
-        if patterns:
-            # A component that is absent is an empty one: DOE^* finds DOE.
-            self.add(
-                f"EXISTS (SELECT FROM unnest({column}) AS part"
-                " WHERE part LIKE ANY(%s) OR part || '^' LIKE ANY(%s))",
-                patterns,
-                patterns,
+        _CONFLICTS,
+        [one.id for one in records],
+        *(
+            [getattr(one.record, name) for one in records]
+            for name in (
+                "patient_id",
+                "patient_issuer",
+                "patient_birth_date",
+                "accession_number",
             )
-
-    def between(self, column: str, low: str, high: str) -> None:
-        if low or high:
-            self.add(f"{column} <> ''")
-        if low:
-            self.add(f"{column} >= %s", low)
-        if high:
-            self.add(f"{column} <= %s", high)
-
-
-def _text(column: str, wanted: str) -> _Conditions:
-    conditions = _Conditions()
-    conditions.text(column, wanted)
-    return conditions
-
-
-def _step(step: StepQuery) -> _Conditions:
-    conditions = _Conditions()
-    if step.statuses:
-        conditions.add("step_status = ANY(%s)", [status.value for status in step.statuses])
-    else:
-        conditions.add(_VISIBLE)
-    conditions.any_of(_text("scheduled_station_ae_title", ae) for ae in step.station_ae_titles)
-    conditions.text("scheduled_procedure_step_id", step.step_id)
-    conditions.text("scheduled_station_name", step.station_name)
-    if step.modalities:
-        conditions.add("modality = ANY(%s)", list(step.modalities))
-    if step.technician_name:
-        conditions.name("technician_name_folded", step.technician_name)
-    if step.combined:
-        if step.start_date_from:
-            low = (step.start_date_from, step.start_time_from)
-            conditions.add("(start_date, start_time) >= (%s, %s)", *low)
-        if step.start_date_to:
-            high = (step.start_date_to, step.start_time_to or "235959")
-            conditions.add("start_date <> '' AND (start_date, start_time) <= (%s, %s)", *high)
-    else:
-        conditions.between("start_date", step.start_date_from, step.start_date_to)
-        conditions.between("start_time", step.start_time_from, step.start_time_to)
-    return conditions
-
-
-def _pattern(wanted: str) -> str:
-    return "".join(
-        {"*": "%", "?": "_"}.get(part) or _escaped(part) for part in _WILDCARDS.split(wanted)
+        ),
     )
+    for row in rows:
+        reasons[row.id].append(row.reason)
+    return {key: found for key, found in reasons.items() if found}
 
 
-def _name_pattern(group: str) -> str:
-    """A pattern for folded names: literal parts are folded, wildcards before that are none."""
-    parts = _WILDCARDS.split(group)
-    folded = (
-        {"*": "%", "?": "_"}.get(part)
-        or _escaped("^".join(fold(component) for component in part.split("^")))
-        for part in parts
-    )
-    pattern = "".join(folded)
-    return pattern if len(parts) > 1 else pattern.rstrip("^")
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"([\\%_])", r"\\\1", text)
+def _missing(record: WorklistRecord) -> list[str]:
+    missing = [reason for name, reason in _NEEDED.items() if not getattr(record, name)]
+    if not any(getattr(record, name) for name in _PROCEDURE):
+        missing.append("no procedure")
+    return missing
 
 
 def _values(record: WorklistRecord) -> list[Any]:
-    values = [str(getattr(record, name)) for name in _NAMES]
-    return [*values, _folded(record.patient_name), _folded(record.technician_name)]
+    values = [str(getattr(record, name)) for name in NAMES]
+    return [*values, folded(record.patient_name), folded(record.technician_name)]
 
 
-def _folded(name: str) -> Sequence[str]:
+def folded(name: str) -> list[str]:
+    """The component groups of a name as they are matched."""
     return [group for group in fold_person_name(name) if group]
 
 
-def _stored(row: Any) -> StoredRecord:
+def stored(row: Any) -> StoredRecord:
+    """A row of the columns `STORED`."""
     values = row._asdict()
-    key = values.pop("id")
+    key, created, updated = (values.pop(name) for name in ("id", "created_at", "updated_at"))
     values["step_status"] = StepStatus(values["step_status"])
-    return StoredRecord(key, WorklistRecord(**values))
+    return StoredRecord(key, WorklistRecord(**values), created, updated)

@@ -8,7 +8,7 @@ from santepacs.model.peers import Address, Peer, checked
 
 _PEERS = (
     "SELECT p.ae_title, p.may_store, p.may_query, p.may_retrieve, p.may_worklist, p.enabled,"
-    " p.may_move_to_others, p.tls, p.certificate,"
+    " p.may_move_to_others, p.tls, p.certificate, p.worklist_charset, p.append_wildcard,"
     " array_agg(a.host ORDER BY a.place) AS hosts, array_agg(a.port ORDER BY a.place) AS ports"
     " FROM peer p JOIN peer_address a USING (ae_title)"
 )
@@ -31,8 +31,8 @@ async def add(tx: Transaction, peer: Peer) -> None:
     peer = checked(peer)
     added = await tx.execute(
         "INSERT INTO peer (ae_title, may_store, may_query, may_retrieve, may_worklist, enabled,"
-        " may_move_to_others, tls, certificate) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
-        " ON CONFLICT DO NOTHING",
+        " may_move_to_others, tls, certificate, worklist_charset, append_wildcard)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
         *_columns(peer),
     )
     if not added:
@@ -50,8 +50,8 @@ async def change(tx: Transaction, ae_title: str, peer: Peer) -> None:
         raise Conflict(f"there is a peer {peer.ae_title} already")
     changed = await tx.execute(
         "UPDATE peer SET (ae_title, may_store, may_query, may_retrieve, may_worklist, enabled,"
-        " may_move_to_others, tls, certificate) = (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
-        " WHERE ae_title = %s",
+        " may_move_to_others, tls, certificate, worklist_charset, append_wildcard)"
+        " = (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) WHERE ae_title = %s",
         *_columns(peer),
         ae_title,
     )
@@ -93,6 +93,8 @@ def _peer(row: Any) -> Peer:
         may_move_to_others=row.may_move_to_others,
         tls=row.tls,
         certificate=row.certificate,
+        worklist_charset=row.worklist_charset,
+        append_wildcard=row.append_wildcard,
     )
 
 
@@ -107,4 +109,6 @@ def _columns(peer: Peer) -> tuple[Any, ...]:
         peer.may_move_to_others,
         peer.tls,
         peer.certificate,
+        peer.worklist_charset,
+        peer.append_wildcard,
     )

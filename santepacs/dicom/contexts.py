@@ -1,4 +1,4 @@
-"""Presentation contexts: what santepacs takes as SCP (PS3.4 annexes A, B, C, K).
+"""Presentation contexts: what santepacs takes as SCP (PS3.4 annexes A, B, C, F, J, K).
 
 Of the transfer syntaxes in a context the caller's first that we know is taken: it knows best how
 its objects are encoded, or how it wants them, and pynetdicom would go by our order instead.
@@ -27,10 +27,20 @@ STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
 MODALITY_WORKLIST_FIND = "1.2.840.10008.5.1.4.31"
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
+PERFORMED_PROCEDURE_STEP = "1.2.840.10008.3.1.2.3.3"
 
 QUERY = (PATIENT_ROOT_FIND, STUDY_ROOT_FIND)
 RETRIEVE = (PATIENT_ROOT_MOVE, PATIENT_ROOT_GET, STUDY_ROOT_MOVE, STUDY_ROOT_GET)
-SERVICES = frozenset((VERIFICATION, *QUERY, *RETRIEVE, MODALITY_WORKLIST_FIND, STORAGE_COMMITMENT))
+SERVICES = frozenset(
+    (
+        VERIFICATION,
+        *QUERY,
+        *RETRIEVE,
+        MODALITY_WORKLIST_FIND,
+        STORAGE_COMMITMENT,
+        PERFORMED_PROCEDURE_STEP,
+    )
+)
 """Everything that is no storage."""
 PATIENT_ROOT = (PATIENT_ROOT_FIND, PATIENT_ROOT_MOVE, PATIENT_ROOT_GET)
 
@@ -82,6 +92,7 @@ def supported(
     retrieve: bool,
     worklist: bool,
     commitment: bool = False,
+    procedure: bool = False,
     private: Collection[str] = (),
 ) -> list[PresentationContext]:
     """The contexts for a caller with these permissions who proposes these; Verification always.
@@ -97,6 +108,8 @@ def supported(
         uids += RETRIEVE
     if commitment:
         uids.append(STORAGE_COMMITMENT)
+    if procedure:
+        uids.append(PERFORMED_PROCEDURE_STEP)
     contexts = [_context(uid) for uid in uids]
     if store or retrieve:
         contexts += [

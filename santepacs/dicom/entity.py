@@ -21,6 +21,7 @@ from santepacs.dicom import (
     associate,
     commitment,
     debugging,
+    procedure,
     query,
     retrieve,
     store,
@@ -198,6 +199,8 @@ class DicomServer:
             Command.C_GET: retrieve.serve_get,
             Command.C_MOVE: partial(_move, self.client),
             Command.N_ACTION: commitment.serve,
+            Command.N_CREATE: procedure.serve_create,
+            Command.N_SET: procedure.serve_set,
         }
         return {command: self._serving(serve) for command, serve in services.items()}
 

@@ -53,6 +53,7 @@ class Element(IntEnum):
     COMMAND_DATA_SET_TYPE = 0x0800
     STATUS = 0x0900
     ERROR_COMMENT = 0x0902
+    ERROR_ID = 0x0903
     AFFECTED_SOP_INSTANCE_UID = 0x1000
     REQUESTED_SOP_INSTANCE_UID = 0x1001
     EVENT_TYPE_ID = 0x1002
@@ -185,6 +186,7 @@ def response(
     *,
     data_set: bool = False,
     comment: str = "",
+    error_id: int | None = None,
     remaining: int | None = None,
     completed: int | None = None,
     failed: int | None = None,
@@ -192,8 +194,8 @@ def response(
 ) -> bytes:
     """The command set of an answer to `asked`.
 
-    `comment` is cut to the 64 characters of an Error Comment; the counts are those of C-GET and
-    C-MOVE (PS3.7 9.1.3, 9.1.4).
+    `comment` is cut to the 64 characters of an Error Comment; `error_id` tells one failure of a
+    service from another; the counts are those of C-GET and C-MOVE (PS3.7 9.1.3, 9.1.4).
     """
     elements: dict[int, Any] = {
         Element.AFFECTED_SOP_CLASS_UID: asked.sop_class_uid or None,
@@ -201,6 +203,7 @@ def response(
         Element.MESSAGE_ID_BEING_RESPONDED_TO: asked.message_id,
         Element.STATUS: int(status),
         Element.ERROR_COMMENT: comment[:64] or None,
+        Element.ERROR_ID: error_id,
         Element.AFFECTED_SOP_INSTANCE_UID: asked.sop_instance_uid or None,
         Element.EVENT_TYPE_ID: asked.event_type,
         Element.ACTION_TYPE_ID: asked.action_type,

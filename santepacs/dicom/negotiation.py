@@ -76,6 +76,8 @@ class Negotiation:
             retrieve=caller.may_retrieve,
             worklist=caller.may_worklist,
             commitment=caller.may_store and self._resources.jobs is not None,
+            procedure=(caller.may_store or caller.may_worklist)
+            and self._resources.progress is not None,
             private=self._resources.settings.dicom.private_sop_classes,
         )
         if not caller.reason:

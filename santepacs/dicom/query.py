@@ -53,24 +53,26 @@ def serve(
             raise Forbidden("this peer may not query")
         return _matches(resources, session, request, context)
 
-    respond(resources, session, request, context, answers)
+    maximum = resources.settings.dicom.maximum_results
+    respond(session, request, context, answers, maximum=maximum)
 
 
 def respond(
-    resources: Resources,
     session: Session,
     request: Request,
     context: PresentationContext,
     answers: Callable[[], Iterator[bytes]],
+    *,
+    maximum: int,
 ) -> None:
     """Send each of `answers` as pending, then the final response.
 
-    Where `dicom.maximum_results` cuts the list, the final status is 0xA700, so that nobody takes
-    an incomplete list for a complete one.
+    Where there are more than `maximum`, if that is not 0, the final status is 0xA700, so that
+    nobody takes an incomplete list for a complete one.
     """
     comment = ""
     try:
-        final = _send_pending(resources, session, request, context, answers())
+        final = _send_pending(session, request, context, answers(), maximum)
     except Exception as error:  # noqa: BLE001 - every query gets an answer
         if not isinstance(error, SantepacsError):
             log.error("a query failed: {fault}", fault=fault(error))
@@ -92,13 +94,12 @@ def respond(
 
 
 def _send_pending(
-    resources: Resources,
     session: Session,
     request: Request,
     context: PresentationContext,
     answers: Iterator[bytes],
+    maximum: int,
 ) -> Status:
-    maximum = resources.settings.dicom.maximum_results
     command = message.response(request, Status.PENDING, data_set=True)
     looked = time.monotonic()
     for number, answer in enumerate(answers):

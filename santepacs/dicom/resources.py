@@ -11,6 +11,7 @@ from santepacs.jobs import Queue
 from santepacs.processes import Processes
 from santepacs.settings import Settings
 from santepacs.threads import Threads
+from santepacs.worklist.progress import Progress
 
 T = TypeVar("T")
 
@@ -28,6 +29,8 @@ class Resources:
     """For what decodes pixels."""
     jobs: Queue | None = None
     """Later work; a transaction that asks for some is run by `cause`."""
+    progress: Progress | None = None
+    """What modalities say of their work; without it they are not heard."""
 
     def read(self, name: str, query: Callable[..., Awaitable[T]], *args: Any, **named: Any) -> T:
         """Run ``query(tx, *args, **named)`` in a read-only transaction and wait for it.

@@ -19,7 +19,7 @@ from santepacs.logs import one_line
 
 log = Logger()
 
-_WORTH_A_LINE = ("stored", "refused", "sent", "commitments")
+_WORTH_A_LINE = ("stored", "refused", "sent", "commitments", "procedure steps")
 
 RELATIONAL = 0
 """Byte of the extended negotiation: relational queries or retrieval (PS3.4 C.5.1.1, C.5.2.1)."""
@@ -39,7 +39,7 @@ class Session:
     """SOP class -> what was agreed in its extended negotiation."""
     done: Counter[str] = field(default_factory=Counter)
     """What was done over it: ``stored``, ``sent``, ``queries``, ``found``, ``commitments``,
-    ``refused``, ``failed``."""
+    ``procedure steps``, ``refused``, ``failed``."""
     began: float = field(default_factory=time.monotonic)
 
     def agreed(self, sop_class: str, position: int) -> bool:
@@ -85,7 +85,7 @@ class Session:
             sent=done["sent"],
             queries=done["queries"],
             found=done["found"],
-            other=done["commitments"],
+            other=done["commitments"] + done["procedure steps"],
             failed=done["failed"],
             refused=done["refused"],
             bytes=association.connection.received,

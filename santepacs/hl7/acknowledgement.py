@@ -1,4 +1,4 @@
-"""General acknowledgements (ACK, ch. 2.9): AA, AE and AR in original mode.
+"""General acknowledgements (ACK, ch. 2.9): AA, AE and AR; CA, CE and CR where asked for.
 
 What is repeated from the received message is repeated as wire text, without control characters,
 so that nothing in it can begin a segment of the answer.
@@ -16,6 +16,8 @@ from santepacs.hl7.refusal import CONDITIONS, Refusal
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _TEXT_LIMIT = 80
 _ECHO_LIMIT = 1_000
+# What makes an accept acknowledgement CR: type, event, processing and version of the message.
+_HEADER_CONDITIONS = ("200", "201", "202", "203")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,32 @@ class Sender:
     facility: str
 
 
+def codes(message: Message, refusal: Refusal | None, *, enhanced: bool) -> list[str]:
+    """The acknowledgements (table 0008) that a message gets, in their order.
+
+    `enhanced`: honour MSH-15 and MSH-16; where both are empty, and in original mode, there is
+    one, always. An accept acknowledgement that comes alone tells the whole verdict, because
+    nothing else will; before an application acknowledgement it tells that the message is kept.
+    """
+    verdict = refusal.acknowledgement_code if refusal else "AA"
+    accept, application = message.value("MSH", 15), message.value("MSH", 16)
+    if not enhanced or not (accept or application):
+        return [verdict]
+    answered = _is_asked(application, refusal)
+    found = [verdict] if answered else []
+    if _is_asked(accept, refusal):
+        if refusal is None or (answered and refusal.code != "207"):
+            return ["CA", *found]
+        return ["CR" if refusal.code in _HEADER_CONDITIONS else "CE"]
+    return found
+
+
+def _is_asked(condition: str, refusal: Refusal | None) -> bool:
+    """Table 0155: always, never, on error, on success. What it does not know means always."""
+    unwanted = ("", "NE", "ER" if refusal is None else "SU")
+    return condition.strip().upper() not in unwanted
+
+
 def acknowledge(
     message: Message,
     *,
@@ -34,8 +62,9 @@ def acknowledge(
     sender: Sender,
     refusal: Refusal | None = None,
     warning: str = "",
+    code: str = "",
 ) -> bytes | None:
-    """The ACK of `message`, without MLLP delimiters: AA, or what `refusal` says.
+    """The ACK of `message`, without MLLP delimiters: `code`, by default AA or what `refusal` says.
 
     `control_id`: our MSH-10. `warning`: a remark for MSA-3 of an AA. None for a message that is
     itself an acknowledgement: those are never acknowledged.
@@ -60,7 +89,7 @@ def acknowledge(
         *([""] * 5),
         _echo(message, 18),
     ]
-    code = refusal.acknowledgement_code if refusal else "AA"
+    code = code or (refusal.acknowledgement_code if refusal else "AA")
     text = str(refusal) if refusal else warning
     segments = [header, ["MSA", code, _echo(message, 10), escape(text[:_TEXT_LIMIT], delimiters)]]
     if refusal:

@@ -2,34 +2,14 @@
 
 A message is decoded whole, before it is split: in several sets the second byte of a character may
 be a delimiter. The declaration is tried first and not trusted: bytes that contradict it are read
-as strict UTF-8, as the Windows page of the same script, and at last as Latin-1, which is doubtful.
+as strict UTF-8, as another set of the same script, and at last as Latin-1, which is doubtful.
 """
 
 import re
 from dataclasses import dataclass
 
-_ISO_8859 = {
-    # part of ISO 8859: the Windows page of the same script, used where bytes 80-9F occur.
-    "1": "cp1252", "2": "cp1250", "3": "", "4": "cp1257", "5": "cp1251", "6": "cp1256",
-    "7": "cp1253", "8": "cp1255", "9": "cp1254", "15": "cp1252",
-}  # fmt: skip
-_MULTI_BYTE = {
-    "isoir13": ("shift_jis", "iso2022_jp_ext"),
-    "isoir14": ("shift_jis", "iso2022_jp_ext"),
-    "isoir87": ("iso2022_jp_ext",),
-    "isoir159": ("iso2022_jp_ext",),
-    "gb180302000": ("gb18030",),
-    "gb18030": ("gb18030",),
-    "gbk": ("gb18030",),
-    "gb2312": ("gb18030",),
-    "ksx1001": ("euc_kr", "cp949"),
-    "cns116431992": ("big5hkscs",),
-    "big5": ("big5hkscs",),
-    "shiftjis": ("cp932",),
-    "thai": ("cp874",),
-}
-_UNICODE = {"unicode", "unicodeutf8", "utf8", "unicodeutf16", "unicodeutf32", "utf16", "utf32"}
-_UNDECLARED = {"", "ascii", "isoir6", "usascii"}
+from santepacs.hl7 import charset_names, iso2022
+
 _BOMS = (
     (b"\xff\xfe\0\0", "utf-32-le"),
     (b"\0\0\xfe\xff", "utf-32-be"),
@@ -43,8 +23,9 @@ _WIDE = (
     (b"M\0S\0", "utf-16-le"),
     (b"\0M\0S", "utf-16-be"),
 )
-_JAPANESE_ESCAPE = re.compile(rb"\x1b(?:\$[@B(]|\([IJ])")
+_JAPANESE = "iso2022_jp_ext"
 _C1 = re.compile(rb"[\x80-\x9f]")
+_THREE = re.compile(rb"[\xe0-\xef][\x80-\xbf]{2}")
 # Capital alpha with tonos is A2 in cp1253 and B6 in ISO 8859-7, where A1 and A2 are quotes:
 # Greek Windows programs send cp1253 and call it 8859/7.
 _GREEK_WINDOWS = re.compile(rb"[\x80-\x9f\xa1\xa2]")
@@ -54,14 +35,20 @@ _GREEK_WINDOWS = re.compile(rb"[\x80-\x9f\xa1\xa2]")
 class Decoded:
     """A message as text, and how it was read.
 
-    `declared` is MSH-18 as sent, `codec` Python's name of what was used; `doubtful` when the
-    declaration was contradicted by the bytes or nothing fitted.
+    `declared` is MSH-18, `codec` Python's name of what was used; `doubtful` when the declaration
+    was contradicted by the bytes or nothing fitted.
     """
 
     text: str
     declared: str
     codec: str
     doubtful: bool
+
+    @property
+    def verdict(self) -> str:
+        """For people: what was declared, what it was read as, and whether that is doubtful."""
+        doubt = (", which contradicts it" if self.declared else ", a guess") * self.doubtful
+        return f"{self.declared or 'not declared'}, read as {self.codec}{doubt}"
 
     def encode(self, text: str) -> bytes:
         """`text` in the message's own character set; what it lacks becomes ``?``."""
@@ -84,10 +71,9 @@ def decode(raw: bytes, default: str = "") -> Decoded:
         return Decoded(raw.decode("ascii"), declared, _ascii_codec(declared, default), False)
     expected, others = _candidates(declared, default, raw)
     for codec in (*expected, *others):
-        try:
-            return Decoded(raw.decode(codec), declared, codec, codec not in expected)
-        except UnicodeDecodeError:
-            continue
+        read = _read(raw, codec)
+        if read is not None:
+            return Decoded(read, declared, codec, codec not in expected)
     return Decoded(raw.decode("latin-1"), declared, "latin-1", True)
 
 
@@ -101,56 +87,54 @@ def wide_codec(raw: bytes) -> str:
 
 def codec_of(name: str) -> str:
     """Python's codec for a table 0211 name; ``utf-8`` where it is empty or unknown."""
-    return (_codecs(_normal(name)) or ("utf-8",))[0]
+    return (charset_names.codecs(name) or ("utf-8",))[0]
 
 
 def _declared_in(text: str) -> str:
-    """MSH-18, first repetition that says something."""
+    """MSH-18: the sets that it names, the one of the beginning first."""
     header = re.split("[\r\n]", text, maxsplit=1)[0]
     fields = header.split(header[3:4] or "|")
     if len(fields) < 18:
         return ""
     repeat = fields[1][1:2] or "~"
-    return next((name for name in fields[17].split(repeat) if name.strip()), "").strip()
+    return "~".join(name.strip() for name in fields[17].split(repeat) if name.strip())
 
 
-def _normal(name: str) -> str:
-    return re.sub(r"[\s_-]", "", name.lower())
+def _meant(declared: str) -> str:
+    """The set that tells most: the first besides ASCII, which is part of all of them."""
+    return next((name for name in declared.split("~") if not charset_names.says_nothing(name)), "")
 
 
-def _codecs(name: str) -> tuple[str, ...]:
-    """The codecs of a normalised character set name; empty when it is unknown."""
-    if name in _MULTI_BYTE:
-        return _MULTI_BYTE[name]
-    if name in _UNICODE:
-        return ("utf-8",)
-    part = re.fullmatch(r"(?:iso)?8859/?(\d{1,2})", name)
-    if part and part[1] in _ISO_8859:
-        return tuple(codec for codec in (f"iso8859-{part[1]}", _ISO_8859[part[1]]) if codec)
-    page = re.fullmatch(r"(?:cp|windows|win)(125[0-8]|874|932|949)", name)
-    return (f"cp{page[1]}",) if page else ()
+def _read(raw: bytes, codec: str) -> str | None:
+    """The text, if the bytes are of this set; None if not."""
+    try:
+        if codec != "utf-8" and iso2022.is_switched(raw):
+            # Between Japanese sequences, bytes of eight bits are half-width kana.
+            return iso2022.decode(raw, "shift_jis" if codec == _JAPANESE else codec)
+        return raw.decode(codec)
+    except UnicodeDecodeError:
+        return None
 
 
 def _ascii_codec(declared: str, default: str) -> str:
     """What escaped bytes in a pure ASCII message, and its answer, are encoded in."""
-    codecs = _codecs(_normal(declared)) or _codecs(_normal(default))
+    codecs = charset_names.codecs(_meant(declared)) or charset_names.codecs(default)
     return codecs[0] if codecs else "utf-8"
 
 
 def _candidates(declared: str, default: str, raw: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The codecs that fit the declaration, then those to fall back on."""
-    name = _normal(declared)
-    if name in _UNDECLARED and _JAPANESE_ESCAPE.search(raw):
-        return ("iso2022_jp_ext",), ("utf-8", "cp1252")
-    if name in _UNDECLARED:
+    usual = _in_order(charset_names.codecs(default), raw)
+    name = _meant(declared)
+    if not name:
+        switched = (_JAPANESE,) if iso2022.is_switched(raw) else ()
         # Text in any other set practically never is valid UTF-8 by accident.
-        return ("utf-8", *_in_order(_codecs(_normal(default)), raw)), ("cp1252",)
-    expected = _in_order(_codecs(name), raw)
-    if not expected:
-        return (), ("utf-8", *_in_order(_codecs(_normal(default)), raw), "cp1252")
-    if expected[0].startswith(("iso8859", "cp125")) and _is_utf_8(raw):
+        return (*switched, "utf-8", *usual), ("cp1252",)
+    expected = _in_order(charset_names.codecs(name), raw)
+    others = ("utf-8", *charset_names.in_spite(name), *(() if expected else usual), "cp1252")
+    if expected and expected[0] != "utf-8" and _is_utf_8(raw, expected[0]):
         return (), ("utf-8",)
-    return expected, ("utf-8", "cp1252")
+    return expected, others
 
 
 def _in_order(codecs: tuple[str, ...], raw: bytes) -> tuple[str, ...]:
@@ -163,9 +147,15 @@ def _in_order(codecs: tuple[str, ...], raw: bytes) -> tuple[str, ...]:
     return codecs
 
 
-def _is_utf_8(raw: bytes) -> bool:
+def _is_utf_8(raw: bytes, declared: str) -> bool:
+    """Whether bytes that are declared as another set are UTF-8.
+
+    By accident a pair of bytes of a set of two bytes may look like it, three bytes do not.
+    """
+    if not declared.startswith(("iso8859", "cp125", "koi8")) and not _THREE.search(raw):
+        return False
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError:
         return False
-    return True
+    return not raw.isascii()

@@ -19,12 +19,14 @@ MAXIMUM_LINES = 300_000  # a wrapped document of 16 MB in an OBX has 200,000
 MAXIMUM_MESSAGES = 1_000
 MAXIMUM_VALUE = 64 * 1024  # characters of a value that are decoded; no record field holds more
 
-_LINES = re.compile(r"[\r\n]+")
 _HEADER = re.compile(rb"(?:^|(?<=[\r\n]))[ \t]*MSH(?=[^A-Za-z0-9\s])")
 _NAME = re.compile(r"[A-Z][A-Z0-9]{2}")
 _ENVELOPE = ("FHS", "BHS", "BTS", "FTS")
 # Lower-case names are accepted for segments that are known, not for any word of wrapped text.
-_KNOWN = {"MSH", "PID", "PD1", "PV1", "PV2", "ORC", "OBR", "OBX", "NTE", "TQ1", "ZDS", "IPC", "AL1"}
+_KNOWN = frozenset(
+    ("MSH", "EVN", "PID", "PD1", "PV1", "PV2", "NTE", "AL1", "DG1", "MRG", "ORC", "OBR", "OBX",
+     "TQ1", "ZDS", "IPC", "SCH", "RGS", "AIS", "AIG", "AIL", "AIP")
+)  # fmt: skip
 
 
 class Segment:
@@ -40,13 +42,12 @@ class Segment:
 
     def field(self, number: int) -> str:
         """The wire text of a field; MSH-1 is the separator itself. Empty when absent."""
-        if self._fields is None:
-            self._fields = self.text.split(self._separator)
-        if self.name == "MSH":
-            if number == 1:
-                return self._separator
-            number -= 1
-        return self._fields[number] if 0 < number < len(self._fields) else ""
+        fields = self._fields
+        if fields is None:
+            fields = self._fields = self.text.split(self._separator)
+            if self.name == "MSH":
+                fields.insert(1, self._separator)
+        return fields[number] if 0 < number < len(fields) else ""
 
 
 class Segments:
@@ -57,13 +58,13 @@ class Segments:
         segments: Sequence[Segment],
         delimiters: Delimiters,
         codec: str,
-        before: "Segments | None" = None,
+        shared: "Segments | None" = None,
     ) -> None:
-        """`before`: what stands before `segments` and belongs to them, such as the patient."""
+        """`shared`: what belongs to `segments` and to others, such as the patient."""
         self.segments = segments
         self.delimiters = delimiters
         self.codec = codec
-        self._before = before
+        self._shared = shared
         # A message may hold thousands of orders, and each is asked for dozens of values.
         self._first: dict[str, Segment] = {}
         for segment in segments:
@@ -73,13 +74,15 @@ class Segments:
         return iter(self.segments)
 
     def first(self, name: str) -> Segment | None:
-        """The first segment of that name."""
-        found = self._before.first(name) if self._before else None
-        return found or self._first.get(name)
+        """The first segment of that name: an own one, or else one that is shared."""
+        found = self._first.get(name)
+        if found is None and self._shared is not None:
+            return self._shared.first(name)
+        return found
 
-    def only(self, segments: Sequence[Segment], before: "Segments | None" = None) -> "Segments":
+    def only(self, segments: Sequence[Segment], shared: "Segments | None" = None) -> "Segments":
         """Some of these segments, read the same way."""
-        return Segments(segments, self.delimiters, self.codec, before)
+        return Segments(segments, self.delimiters, self.codec, shared)
 
     def value(
         self,
@@ -95,17 +98,34 @@ class Segments:
         `MAXIMUM_VALUE` is cut.
         """
         found = self.first(segment)
-        text = found.field(field) if found else ""
+        if found is None:
+            return ""
+        return self.value_in(found, field, component, repetition, subcomponent)
+
+    def value_in(
+        self,
+        segment: Segment,
+        field: int,
+        component: int = 0,
+        repetition: int = 1,
+        subcomponent: int = 0,
+    ) -> str:
+        """The same of this very segment."""
+        text = segment.field(field)
         if not text:
             return ""
-        if segment != "MSH" or field > 2:
-            for number, delimiter in (
-                (repetition, self.delimiters.repetition),
-                (component, self.delimiters.component),
-                (subcomponent, self.delimiters.subcomponent),
-            ):
-                text = _part(text, delimiter, number)
-        return unescape(text[:MAXIMUM_VALUE], self.delimiters, self.codec)
+        delimiters = self.delimiters
+        if field > 2 or segment.name != "MSH":
+            # Most values have no delimiter at all: the short way first.
+            if repetition > 1 or delimiters.repetition in text:
+                text = _part(text, delimiters.repetition, repetition)
+            if component > 1 or (component and delimiters.component in text):
+                text = _part(text, delimiters.component, component)
+            if subcomponent:
+                text = _part(text, delimiters.subcomponent, subcomponent)
+        if delimiters.escape in text:
+            return unescape(text[:MAXIMUM_VALUE], delimiters, self.codec)
+        return text[:MAXIMUM_VALUE]
 
 
 class Message(Segments):
@@ -124,36 +144,47 @@ class Message(Segments):
         super().__init__(self._split(text, delimiters.field), delimiters, charset.codec)
 
     def _split(self, text: str, separator: str) -> list[Segment]:
-        lines: list[list[str]] = []
-        given = _LINES.split(text)
-        if len(given) > MAXIMUM_LINES:
+        lines = text.replace("\r\n", "\r").replace("\n", "\r").split("\r")
+        if len(lines) > MAXIMUM_LINES:
             raise Refusal("207", "", f"more than {MAXIMUM_LINES} lines")
-        for line in given:
-            if not line or line.isspace():
-                continue
+        names: list[str] = []
+        texts: list[list[str]] = []
+        for line in lines:
             stripped = line.lstrip()
-            if _begins_segment(stripped, separator):
-                lines.append([stripped])
+            if not stripped:
+                continue
+            name = _name(stripped, separator)
+            if name:
+                names.append(name)
+                texts.append([stripped])
             else:
-                lines[-1].append(line)
+                texts[-1].append(line)
                 self.continued += 1
-        if len(lines) > MAXIMUM_SEGMENTS:
+        if len(names) > MAXIMUM_SEGMENTS:
             raise Refusal("207", "", f"more than {MAXIMUM_SEGMENTS} segments")
-        texts = ("".join(parts) for parts in lines)
-        segments = [Segment(text[:3].upper(), text, separator) for text in texts]
-        if sum(segment.name == "MSH" for segment in segments) > 1:
+        if names.count("MSH") > 1:
             raise Refusal("100", "MSH^2", "several messages run together")
-        return [segment for segment in segments if segment.name not in _ENVELOPE]
+        return [
+            Segment(name, "".join(parts), separator)
+            for name, parts in zip(names, texts, strict=True)
+            if name not in _ENVELOPE
+        ]
 
     @property
     def type(self) -> str:
         """The message code: MSH-9.1, ``ORM``."""
-        return self.value("MSH", 9, 1).partition("_")[0]
+        return self.value("MSH", 9, 1).partition("_")[0].strip().upper()
 
     @property
     def event(self) -> str:
-        """The trigger event: MSH-9.2, ``O01``."""
-        return self.value("MSH", 9, 2) or self.value("MSH", 9, 1).partition("_")[2]
+        """The trigger event: MSH-9.2, ``O01``; where old senders leave it out, EVN-1."""
+        event = self.value("MSH", 9, 2) or self.value("MSH", 9, 1).partition("_")[2]
+        return (event or self.value("EVN", 1, 1)).strip().upper()
+
+    @property
+    def sender(self) -> tuple[str, str]:
+        """The sending application and facility: MSH-3.1 and MSH-4.1."""
+        return self.value("MSH", 3, 1), self.value("MSH", 4, 1)
 
     @property
     def control_id(self) -> str:
@@ -189,10 +220,14 @@ def split_messages(payload: bytes) -> list[bytes]:
     return [body[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
-def _begins_segment(line: str, separator: str) -> bool:
-    if line[3:4] not in (separator, ""):
-        return False
-    return bool(_NAME.match(line)) or (line[:3].upper() in _KNOWN and line[3:4] == separator)
+def _name(line: str, separator: str) -> str:
+    """The name of the segment that begins with this line; empty when none does."""
+    name, following = line[:3], line[3:4]
+    if following not in (separator, ""):
+        return ""
+    if name in _KNOWN or _NAME.fullmatch(name):
+        return name
+    return name.upper() if following and name.upper() in _KNOWN else ""
 
 
 def _part(text: str, delimiter: str, number: int) -> str:

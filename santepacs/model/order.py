@@ -33,7 +33,7 @@ class WorklistRecord:
     """One scheduled procedure step.
 
     `status` is what the sender called it (ORC-5, shown as sent); `step_status` is where we hold
-    it to be. The last five identify the order among all senders' orders.
+    it to be. The last of them identify the order among all senders' orders.
     """
 
     patient_id: str = ""
@@ -68,6 +68,7 @@ class WorklistRecord:
     sending_facility: str = ""
     placer_order_number: str = ""
     filler_order_number: str = ""
+    patient_issuer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +113,9 @@ MANDATORY = ("patient_id", "patient_name", "requested_procedure_id")
 class Action(Enum):
     """What an order does to the worklist."""
 
+    NEW = "keep as new whatever there is: a person has written it"
     PLACE = "keep as new, or bring the same step up to date"
-    CHANGE = "bring the same step up to date and leave its status; keep as new if unknown"
+    CHANGE = "bring the same step up to date; keep as new if unknown"
     MOVE = "give every step of a known order another status; an unknown order stays unknown"
     NOTHING = "nothing to be done: a response, a result or a query"
 
@@ -127,9 +129,36 @@ class OrderCommand:
     cleared: frozenset[str] = frozenset()
 
 
+class PatientAction(Enum):
+    """What a message about a patient does to the records of that patient."""
+
+    UPDATE = "bring name, birth date, sex, alerts and allergies up to date"
+    MERGE = "what belonged to the prior Patient ID belongs to this one now"
+    RENUMBER = "the prior Patient ID is now called this one"
+    ARRIVE = "the patient is here: scheduled steps have arrived"
+    NOTHING = "heard; nothing to be done"
+
+
+@dataclass(frozen=True, slots=True)
+class PatientCommand:
+    """What an ADT message asks. Of `record` only the patient's fields and the sender are filled."""
+
+    action: PatientAction
+    record: WorklistRecord
+    cleared: frozenset[str] = frozenset()
+    prior_patient_id: str = ""
+    prior_issuer: str = ""
+
+
+Command = OrderCommand | PatientCommand
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """A message as it came, for the log: `source` is an address, `charset` what it was read as."""
+    """A message as it came, for the log: `source` is an address, `charset` what it was read as.
+
+    `origin`: the kept message that this one was corrected from, or is run again from, by `actor`.
+    """
 
     raw: bytes
     source: str
@@ -139,6 +168,9 @@ class Arrival:
     sending_application: str = ""
     sending_facility: str = ""
     charset: str = ""
+    patient_id: str = ""
+    origin: int | None = None
+    actor: str = ""
 
 
 _NEW = ("", "NW", "SN", "RO", "CH", "PA")
@@ -166,7 +198,9 @@ _REVISED_STATUS = {**_NEW_STATUS, "A": StepStatus.COMPLETED}
 def order_control(code: str, status: str) -> tuple[Action, StepStatus] | None:
     """What ORC-1 `code` with ORC-5 `status` does (tables 0119, 0038); None: an unknown code.
 
-    ORC-5 ``IP`` on a new order means scheduled: that is what order senders write.
+    ORC-5 ``IP`` on a new order means scheduled: that is what order senders write. With a status
+    change (SC) it means started, where the site lets orders say so. A CHANGE leaves any other
+    status as it is.
     """
     if code in _NEW:
         return Action.PLACE, _NEW_STATUS.get(status, StepStatus.SCHEDULED)
@@ -174,8 +208,10 @@ def order_control(code: str, status: str) -> tuple[Action, StepStatus] | None:
         if status in _REVISED_STATUS:
             return Action.MOVE, _REVISED_STATUS[status]
         # SC with SC announces orders in some dialects.
-        action = Action.PLACE if (code, status) == ("SC", "SC") else Action.CHANGE
-        return action, StepStatus.SCHEDULED
+        if (code, status) == ("SC", "SC"):
+            return Action.PLACE, StepStatus.SCHEDULED
+        started = (code, status) == ("SC", "IP")
+        return Action.CHANGE, StepStatus.STARTED if started else StepStatus.SCHEDULED
     if code in _FIXED:
         return Action.MOVE, _FIXED[code]
     return (Action.NOTHING, StepStatus.SCHEDULED) if code in _HEARD.split() else None
@@ -213,13 +249,17 @@ def updated(
 
 # --- queries ------------------------------------------------------------------------------------
 
+VISIBLE = (StepStatus.SCHEDULED, StepStatus.ARRIVED, StepStatus.READY)
+"""What modalities see unless they ask for a status."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepQuery:
     """Matching keys of one Scheduled Procedure Step Sequence item; empty: matches everything.
 
-    Texts may hold the wildcards ``*`` and ``?``. Dates and times are inclusive bounds; `combined`
-    makes them one interval, from the first date's time to the last date's.
+    Texts may hold the wildcards ``*`` and ``?``. An empty one of the `station_ae_titles` stands for
+    steps of no station. Dates and times are inclusive bounds; `combined` makes them one interval,
+    from the first date's time to the last date's. Without `statuses` nothing matches.
     """
 
     station_ae_titles: tuple[str, ...] = ()
@@ -232,7 +272,9 @@ class StepQuery:
     technician_name: str = ""
     step_id: str = ""
     station_name: str = ""
-    statuses: tuple[StepStatus, ...] = ()
+    description: str = ""
+    location: str = ""
+    statuses: tuple[StepStatus, ...] = VISIBLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,5 +288,29 @@ class WorklistQuery:
     patient_sex: str = ""
     accession_number: str = ""
     requested_procedure_id: str = ""
+    requested_procedure_description: str = ""
+    requested_procedure_priority: str = ""
+    patient_issuer: str = ""
     study_instance_uids: tuple[str, ...] = ()
     steps: tuple[StepQuery, ...] = (StepQuery(),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListQuery:
+    """What the portal's list shows; an empty value asks for nothing.
+
+    `text` is one line of words, each of which the name, the Patient ID or the accession number
+    has. Patient ID, accession number and station may be their beginnings. Dates are inclusive.
+    """
+
+    text: str = ""
+    patient_name: str = ""
+    patient_id: str = ""
+    accession_number: str = ""
+    patient_birth_date: str = ""
+    modality: str = ""
+    station_ae_title: str = ""
+    date_from: str = ""
+    date_to: str = ""
+    statuses: tuple[StepStatus, ...] = ()
+    newest_first: bool = True

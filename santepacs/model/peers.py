@@ -12,6 +12,11 @@ MAXIMUM_ADDRESSES = 32
 _AE_TITLE = re.compile(r"[\x21-\x5b\x5d-\x7e]([\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")
 _HOST = re.compile(r"[A-Za-z0-9:]([A-Za-z0-9._:-]{0,251}[A-Za-z0-9:])?")
 _FINGERPRINT = re.compile(r"([0-9a-f]{64})?")
+TRANSLITERATED = "transliterated"
+"""As a character set: Latin letters without accents, whatever the script."""
+_CHARACTER_SET = re.compile(
+    r"(ISO_IR [0-9]{1,3}|GB18030|GBK|(ISO_IR 13)?(\\?ISO 2022 IR [0-9]{1,3}){1,5})?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,11 @@ class Peer:
     """Whether we call it with TLS."""
     certificate: str = ""
     """SHA-256 of its TLS certificate in hexadecimal digits, if that stands for its address."""
+    worklist_charset: str = ""
+    """Specific Character Set of its worklist answers, several terms joined by backslashes; empty:
+    the smallest that suffices; `TRANSLITERATED`."""
+    append_wildcard: bool = False
+    """Whether a name without wildcards in its worklist queries is the beginning of one."""
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -74,4 +84,10 @@ def checked(peer: Peer) -> Peer:
             raise Malformed("the port must be from 1 to 65535")
     if not _FINGERPRINT.fullmatch(peer.certificate):
         raise Malformed("a certificate's fingerprint is 64 hexadecimal digits, in lower case")
+    charset = peer.worklist_charset
+    if charset != TRANSLITERATED and not _CHARACTER_SET.fullmatch(charset):
+        raise Malformed(
+            "a character set is empty, transliterated, or terms of Specific Character Set such as"
+            " ISO_IR 126, joined by backslashes"
+        )
     return replace(peer, ae_title=ae_title)

@@ -95,6 +95,14 @@ class Channel(HTTPChannel):
         self.site.closed()
         super().connectionLost(reason)
 
+    def stop_reading(self) -> None:
+        """Leave what comes to the network, until `read_on`."""
+        self._networkProducer.pauseProducing()  # type: ignore[misc]
+
+    def read_on(self) -> None:
+        """Read again."""
+        self._networkProducer.resumeProducing()  # type: ignore[misc]
+
     def _linger(self) -> None:
         self._lingering = True
         self._limit(LINGER_SECONDS)

@@ -1,15 +1,17 @@
 """What stands before every handler: who asks, whether he may, and whether a form is ours."""
 
+from typing import Any
 from urllib.parse import quote
 
 from santepacs.access.permissions import Permission, may
 from santepacs.access.sessions import Sessions, is_form_proof
 from santepacs.db.accounts import AccountRow
 from santepacs.web.hosts import split_host
+from santepacs.web.multipart import FILES_TYPE, content_type, parse_parts
 from santepacs.web.refusals import foreign_form, log_in_first, not_allowed, wrong_type
 from santepacs.web.renderer import cookie_of
 from santepacs.web.request import Request, parse_fields
-from santepacs.web.routes import FORM_LIMIT, PROOF_FIELD, Handler, Route
+from santepacs.web.routes import PROOF_FIELD, Handler, Route
 
 FORM_TYPE = "application/x-www-form-urlencoded"
 
@@ -30,7 +32,7 @@ class Guard:
                 return self._turn_away(route, request)
         if not route.is_form:
             return await handler(request, **values)
-        return await handler(request, await self._fields(request), **values)
+        return await handler(request, *await self._content(route, request), **values)
 
     async def recognise(self, request: Request) -> AccountRow | None:
         """Who is logged in, if anybody; also kept in `request.account`."""
@@ -45,15 +47,19 @@ class Guard:
         here = request.path.decode("latin-1") + (f"?{request.query}" if request.query else "")
         return request.see_other(f"/login?next={quote(here, safe='/')}")
 
-    async def _fields(self, request: Request) -> dict[str, str]:
+    async def _content(self, route: Route, request: Request) -> list[Any]:
+        """What the form holds: its fields, and its files where the route takes any."""
         _check_source(request)
-        kind = (request.getHeader("content-type") or "").partition(";")[0].strip().lower()
-        if kind != FORM_TYPE:
+        kind, boundary = content_type(request.getHeader("content-type") or "")
+        if kind != (FILES_TYPE if route.takes_files else FORM_TYPE):
             raise wrong_type("a form of this site")
-        fields = parse_fields(await request.body(FORM_LIMIT))
-        if not is_form_proof(cookie_of(request), fields.pop(PROOF_FIELD, "")):
+        body = await request.body(route.limit)
+        content: list[Any] = (
+            [*parse_parts(body, boundary)] if route.takes_files else [parse_fields(body)]
+        )
+        if not is_form_proof(cookie_of(request), content[0].pop(PROOF_FIELD, "")):
             raise foreign_form()
-        return fields
+        return content
 
 
 def _check_source(request: Request) -> None:

@@ -50,7 +50,7 @@ def read(values: Mapping[str, str], today: date) -> Asked:
     problems: dict[str, str] = {}
     found = dict(fields)
     for name in _DATES:
-        found[name] = _form_date(fields[name])
+        found[name] = form_date(fields[name])
         if fields[name] and not found[name]:
             problems[name] = "Not a date; write it like 2026-11-20."
     if fields["sex"] not in SEXES:
@@ -66,7 +66,7 @@ def read(values: Mapping[str, str], today: date) -> Asked:
         if span is not None:
             found["date_from"] = max(span[0], found["date_from"])
             found["date_to"] = min(span[1], found["date_to"] or span[1])
-            meaning.append(("study date", _span_text(*span)))
+            meaning.append(("study date", span_text(*span)))
         elif text.upper() in MODALITIES and not found["modality"]:
             found["modality"] = text.upper()
         else:
@@ -75,8 +75,8 @@ def read(values: Mapping[str, str], today: date) -> Asked:
             label = "date, ID or accession number" if low else "name, ID or accession number"
             meaning.append((label, text))
     if fields["date_from"] or fields["date_to"]:
-        meaning.append(("study date", _span_text(_form_date(fields["date_from"]),
-                                                 _form_date(fields["date_to"]))))  # fmt: skip
+        meaning.append(("study date", span_text(form_date(fields["date_from"]),
+                                                 form_date(fields["date_to"]))))  # fmt: skip
     for name, label in _LABELS.items():
         if found[name]:
             shown = {**SEXES, **MODALITIES}.get(found[name], "") if name == "sex" else ""
@@ -85,7 +85,8 @@ def read(values: Mapping[str, str], today: date) -> Asked:
     return Asked(line, fields, Criteria(tuple(words), **found), tuple(meaning), problems)
 
 
-def _form_date(text: str) -> str:
+def form_date(text: str) -> str:
+    """``YYYYMMDD`` of a form's date, also of one typed like 2026-11-20; empty for anything else."""
     digits = text.replace("-", "") if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text) else text
     return digits if dicom_date(digits) else ""
 
@@ -116,7 +117,8 @@ def _written_span(text: str) -> tuple[str, str] | None:
     return None
 
 
-def _span_text(low: str, high: str) -> str:
+def span_text(low: str, high: str) -> str:
+    """A first and a last day in words; either may be open."""
     if low == high:
         return day(low)
     if not low or not high:

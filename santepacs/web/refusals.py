@@ -98,21 +98,22 @@ def refusal(error: BaseException) -> Refused | None:
     if isinstance(error, NotFound):
         return not_found()
     if isinstance(error, Malformed):
-        return Refused(400, "That could not be understood", _sentence(error))
+        return Refused(400, "That could not be understood", sentence(error))
     if isinstance(error, Forbidden):
         return not_allowed()
     if isinstance(error, Conflict):
-        return Refused(409, "That does not fit what is there already", _sentence(error))
+        return Refused(409, "That does not fit what is there already", sentence(error))
     if isinstance(error, Unavailable):
         return Refused(
             503,
             "The server cannot do this at the moment",
-            f"{_sentence(error)} Please try again in a moment.",
+            f"{sentence(error)} Please try again in a moment.",
             {b"Retry-After": b"10"},
         )
     return None
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
+    """What an error says, as a sentence for people."""
     text = str(error)
     return text[:1].upper() + text[1:].rstrip(".") + "." if text else ""

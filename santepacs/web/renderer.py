@@ -12,9 +12,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from santepacs.access.permissions import Permission, may
 from santepacs.access.sessions import form_proof, new_cookie
 from santepacs.settings import Settings
-from santepacs.web import shown
+from santepacs.web import shown, worklist_form
+from santepacs.web.hl7_text import in_form
 from santepacs.web.request import Request
 from santepacs.web.static import Assets, templates_folder
+from santepacs.web.worklist_query import STATUS_WORDS
 
 PRODUCT = "santepacs"
 THEMES = ("light", "dark")
@@ -47,9 +49,16 @@ class Renderer:
             plural=shown.plural,
             shortened=shown.shortened,
             modality_names=shown.modality_names,
+            moment=shown.moment,
+            field_label=worklist_form.label,
+            in_form=in_form,
         )
         self._environment.globals.update(
-            static=self.assets.path, age=shown.age, sexes=shown.SEXES, modalities=shown.MODALITIES
+            static=self.assets.path,
+            age=shown.age,
+            sexes=shown.SEXES,
+            modalities=shown.MODALITIES,
+            step_words=STATUS_WORDS,
         )
 
     def page(self, request: Request, template: str, **context: Any) -> bytes:
@@ -62,6 +71,7 @@ class Renderer:
             department=web.department,
             account=account,
             may_share=may(account, Permission.SHARE),
+            may_edit_worklist=may(account, Permission.EDIT_WORKLIST),
             theme=theme(request),
             here=request.path.decode("latin-1"),
             form_proof=lambda: self.proof(request),

@@ -15,6 +15,8 @@ from santepacs.web.hosts import Asked
 from santepacs.web.refusals import length_required, too_large
 
 MAXIMUM_FIELDS = 100
+# What is kept of a body that nobody has asked for yet.
+UNASKED = 64 << 10  # bytes
 
 
 class Request(server.Request):
@@ -36,6 +38,7 @@ class Request(server.Request):
     _begun = False
     _complete = False
     _waiting: "Deferred[None] | None" = None
+    _asked_for = False
 
     def gotLength(self, length: int | None) -> None:
         self.site = self.channel.site
@@ -52,9 +55,10 @@ class Request(server.Request):
         self.process()
 
     def handleContentChunk(self, data: bytes) -> None:
-        # More is only announced by who will be refused: it is not kept meanwhile.
-        if len(self._body) + len(data) <= self.site.body_limit:
-            self._body += data
+        self._body += data
+        if not self._asked_for and len(self._body) > UNASKED:
+            # Whoever may not send it is refused before the rest is read.
+            self.channel.stop_reading()
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         self._complete = True
@@ -69,7 +73,9 @@ class Request(server.Request):
             raise length_required()
         if self.announced > limit:
             raise too_large(limit)
+        self._asked_for = True
         if not self._complete:
+            self.channel.read_on()
             self._waiting = Deferred()
             await self._waiting
         return bytes(self._body)
@@ -90,6 +96,12 @@ class Request(server.Request):
     def secure(self) -> bool:
         """Whether the browser came by https."""
         return self.asked.scheme == "https"
+
+    @property
+    def who(self) -> str:
+        """The name of the user who is logged in; for routes that let nobody else in."""
+        assert self.account is not None
+        return self.account.name
 
     def getRequestHostname(self) -> bytes:
         """What Klein routes by; whose name was asked for is `asked`'s business."""

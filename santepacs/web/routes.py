@@ -20,6 +20,9 @@ class Route:
     path: str
     permission: Permission
     is_form: bool
+    limit: int = 0
+    """Most bytes of a form."""
+    takes_files: bool = False
 
 
 def page(path: str, permission: Permission) -> Callable[[H], H]:
@@ -28,10 +31,16 @@ def page(path: str, permission: Permission) -> Callable[[H], H]:
     return _marked(Route(path, permission, is_form=False))
 
 
-def form(path: str, permission: Permission) -> Callable[[H], H]:
-    """POST of a form to `path`. The handler gets the request and the fields, after permission,
-    origin, size and the form's proof have been checked."""
-    return _marked(Route(path, permission, is_form=True))
+def form(path: str, permission: Permission, *, limit: int = FORM_LIMIT) -> Callable[[H], H]:
+    """POST of a form of at most `limit` bytes to `path`. The handler gets the request and the
+    fields, after permission, origin, size and the form's proof have been checked."""
+    return _marked(Route(path, permission, is_form=True, limit=limit))
+
+
+def upload(path: str, permission: Permission, *, limit: int) -> Callable[[H], H]:
+    """As `form`, for a form with files (``multipart/form-data``): the handler gets the request,
+    the fields and the files by field (`santepacs.web.multipart.File`)."""
+    return _marked(Route(path, permission, is_form=True, limit=limit, takes_files=True))
 
 
 def _marked(route: Route) -> Callable[[H], H]:

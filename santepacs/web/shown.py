@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, datetime
 
 # Characters that turn or hide the text after them (UAX 9), and separators of lines.
 _TURNING = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069\u2028\u2029\ufeff]")
@@ -114,3 +114,8 @@ def long_day(value: str | date) -> str:
     """A date in words: ``Friday, 20 November 2026``; what is no date as it is."""
     found = dicom_date(value) if isinstance(value, str) else value
     return str(value) if found is None else f"{found:%A}, {found.day} {found:%B} {found.year}"
+
+
+def moment(value: datetime) -> str:
+    """A point in time by this server's clock: ``2026-11-20 14:30 CET``."""
+    return f"{value.astimezone():%Y-%m-%d %H:%M %Z}"

@@ -7,6 +7,7 @@ that says what happened and what to do.
 
 import re
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -28,9 +29,11 @@ from santepacs.settings import Settings
 from santepacs.threads import Threads
 from santepacs.web.auth import AuthPages
 from santepacs.web.channel import Channel
+from santepacs.web.desk import Desk
 from santepacs.web.downloads import Downloads
 from santepacs.web.guard import Guard
 from santepacs.web.health import Health, HealthPages
+from santepacs.web.hl7_site import hl7_pages
 from santepacs.web.hosts import asked, is_ours
 from santepacs.web.patient import PatientPages
 from santepacs.web.portal import PortalPages
@@ -48,6 +51,9 @@ from santepacs.web.renderer import Renderer, cookie_of
 from santepacs.web.request import Request
 from santepacs.web.routes import FORM_LIMIT, Handler, Route, routes_of
 from santepacs.web.static import StaticPages
+from santepacs.web.worklist_site import worklist_pages
+from santepacs.web.worklist_tools import WorklistTools
+from santepacs.worklist.worklist import Worklist
 
 log = Logger()
 
@@ -71,8 +77,13 @@ class WebServer:
         accounts: Accounts,
         setup: Setup,
         health: Health,
+        worklist: Worklist,
+        tools: WorklistTools,
+        desk: Desk,
+        wake: Callable[[], Any],
     ) -> None:
-        """`reactor` gives time and delayed calls (a test may give a clock)."""
+        """`reactor` gives time and delayed calls (a test may give a clock). `wake`: the queue of
+        jobs looks for work."""
         self._settings = settings
         self._renderer = Renderer(settings)
         sessions = Sessions(database, settings, reactor)
@@ -87,6 +98,10 @@ class WebServer:
             AuthPages(reactor, settings, self._renderer, self._guard, accounts, sessions, setup),
             PortalPages(reactor, settings, self._renderer, database, archive, downloads),
             PatientPages(reactor, settings, self._renderer, database, downloads),
+            *worklist_pages(
+                reactor, settings, self._renderer, database, worklist, tools, desk, wake
+            ),
+            *hl7_pages(reactor, settings, self._renderer, database, desk, wake),
         ):
             for route, handler in routes_of(pages):
                 self._mount(route, handler)

@@ -1,167 +1,95 @@
-"""Modality Worklist identifiers (PS3.4 K.6.1.2) to queries, and records to responses.
+"""Modality Worklist answers, made for modalities as they are (PS3.4 K.6.1.2.2).
 
-Responses are made for modalities as they are: exactly one Scheduled Procedure Step Sequence item,
-nothing of type 1 empty, Specific Character Set whenever there is text that is not ASCII, asked
-for or not.
+Each has exactly one Scheduled Procedure Step Sequence item, nothing of type 1 is empty, and every
+value is legal for its VR.
 """
 
-import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import NamedTuple
 
-from pydicom.datadict import dictionary_VR, keyword_for_tag
+from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 
-from santepacs.errors import Malformed
-from santepacs.model.order import StepQuery, StepStatus, WorklistQuery, WorklistRecord
-from santepacs.settings import Settings
+from santepacs.model.order import WorklistRecord
+from santepacs.model.uids import is_valid_uid
 from santepacs.worklist import values
+from santepacs.worklist.keys import STEPS
+from santepacs.worklist.requests import UNKNOWN_STATION
 
-STEPS = "ScheduledProcedureStepSequence"
-STEPS_TAG = 0x00400100
-MAXIMUM_STEPS = 10
-MAXIMUM_KEY = 256
-
-_DATE_RANGE = re.compile(r"(?P<low>[0-9]{8})?(?P<dash>-)?(?P<high>[0-9]{8})?")
-_TIME_RANGE = re.compile(
-    r"(?P<low>[0-9]{2}(?:[0-9]{2}){0,2})?(?:\.[0-9]*)?(?P<dash>-)?(?P<high>[0-9]{2}(?:[0-9]{2}){0,2})?(?:\.[0-9]*)?"
-)
+_STEPS_TAG = 0x00400100
 _STATUS_TERMS = ("SCHEDULED", "ARRIVED", "READY", "STARTED", "DEPARTED")
 
-# --- queries ------------------------------------------------------------------------------------
+
+class Element(NamedTuple):
+    """A data element of an answer: text, or the items of a sequence."""
+
+    tag: int
+    vr: str
+    value: "str | list[Elements]"
 
 
-def query_from_dataset(ds: Dataset, calling_ae: str, settings: Settings) -> WorklistQuery:
-    """The query that a C-FIND identifier asks. Keys that are not supported are not matched.
+Elements = list[Element]
+"""A data set, its elements in the order of their tags."""
 
-    The sequence may be absent, empty, or hold several items: records match any one of them.
-    Raises Malformed (0xA900) naming the key that cannot be matched.
-    """
-    items = ds.get(STEPS) or [Dataset()]
-    if len(items) > MAXIMUM_STEPS:
-        raise Malformed(f"more than {MAXIMUM_STEPS} items in {STEPS}")
-    own = (calling_ae.strip(),) if settings.worklist.station_from_calling_ae else ()
-    born_from, born_to, _ = _date_range(ds, "PatientBirthDate")
-    return WorklistQuery(
-        patient_name=_text(ds, "PatientName"),
-        patient_id=_text(ds, "PatientID"),
-        patient_birth_date_from=born_from,
-        patient_birth_date_to=born_to,
-        patient_sex=_text(ds, "PatientSex").upper(),
-        accession_number=_text(ds, "AccessionNumber"),
-        requested_procedure_id=_text(ds, "RequestedProcedureID"),
-        study_instance_uids=_texts(ds, "StudyInstanceUID"),
-        steps=tuple(_step(item, own) for item in items),
-    )
+Rewrite = Callable[[str, str], str]
+"""Gives a text of a VR another form, before it is cut to the length of that VR."""
 
 
-def _step(item: Dataset, own_ae_title: tuple[str, ...]) -> StepQuery:
-    date_from, date_to, dates = _date_range(item, "ScheduledProcedureStepStartDate")
-    time_from, time_to, times = _time_range(item, "ScheduledProcedureStepStartTime")
-    asked = {text.upper() for text in _texts(item, "ScheduledProcedureStepStatus")}
-    return StepQuery(
-        station_ae_titles=_texts(item, "ScheduledStationAETitle") or own_ae_title,
-        modalities=tuple(text.upper() for text in _texts(item, "Modality")),
-        start_date_from=date_from,
-        start_date_to=date_to,
-        start_time_from=time_from,
-        start_time_to=time_to,
-        combined=dates and times,
-        technician_name=_text(item, "ScheduledPerformingPhysicianName"),
-        step_id=_text(item, "ScheduledProcedureStepID"),
-        station_name=_text(item, "ScheduledStationName"),
-        statuses=tuple(status for status in StepStatus if status.value in asked),
-    )
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who gets an answer, as far as that matters."""
+
+    station: str = UNKNOWN_STATION
+    """The station of a step that has none."""
+    today: str = ""
+    """The start date of a step that has none."""
+    code_scheme: str = ""
+    """Coding scheme designator of procedure codes; empty: there are none."""
 
 
-def _texts(ds: Dataset, keyword: str) -> tuple[str, ...]:
-    """The values of a key; none where it matches everything (empty, ``*``)."""
-    try:
-        value = ds.get(keyword)
-    except Exception as error:
-        raise Malformed(f"{keyword} cannot be read") from error
-    parts = value if isinstance(value, MultiValue | list) else [value]
-    texts = [str(part).replace("\0", "").strip() for part in parts if part is not None]
-    if any(len(text) > MAXIMUM_KEY for text in texts) or len(texts) > MAXIMUM_KEY:
-        raise Malformed(f"{keyword} is too long")
-    return () if any(text and not text.strip("*") for text in texts) else tuple(filter(None, texts))
+_Get = Callable[[WorklistRecord, Asker], "str | list[Elements]"]
 
-
-def _text(ds: Dataset, keyword: str) -> str:
-    """The value of a key that has one."""
-    return "\\".join(_texts(ds, keyword))
-
-
-def _range(
-    ds: Dataset, keyword: str, form: re.Pattern[str], ornament: str
-) -> tuple[str, str, bool]:
-    """Lower and upper bound as sent, and whether it was a range."""
-    text = re.sub(ornament, "", _text(ds, keyword))
-    parts = form.fullmatch(text)
-    if parts is None or (parts["high"] and not parts["dash"]):
-        raise Malformed(f"{keyword} is not a value or range of its kind")
-    low, high = parts["low"] or "", parts["high"] or ""
-    return (low, high, bool(low or high)) if parts["dash"] else (low, low, False)
-
-
-def _date_range(ds: Dataset, keyword: str) -> tuple[str, str, bool]:
-    low, high, is_range = _range(ds, keyword, _DATE_RANGE, r"[.\s]")
-    try:
-        for bound in filter(None, (low, high)):
-            date(int(bound[:4]), int(bound[4:6]), int(bound[6:]))
-    except ValueError:
-        raise Malformed(f"{keyword} is not a date") from None
-    return low, high, is_range
-
-
-def _time_range(ds: Dataset, keyword: str) -> tuple[str, str, bool]:
-    """Bounds as HHMMSS: what is left out of the upper one is its highest value."""
-    low, high, is_range = _range(ds, keyword, _TIME_RANGE, r"[:\s]")
-    low = low and low.ljust(6, "0")
-    high = high and high + "235959"[len(high) :]
-    return low, high, is_range
-
-
-# --- responses ----------------------------------------------------------------------------------
-
-_Value = Callable[[WorklistRecord], str]
-
-_TOP: dict[str, _Value] = {
-    "AccessionNumber": lambda r: r.accession_number,
-    "PatientName": lambda r: r.patient_name,
-    "PatientID": lambda r: r.patient_id,
-    "PatientBirthDate": lambda r: r.patient_birth_date,
-    "PatientSex": lambda r: r.patient_sex,
-    "MedicalAlerts": lambda r: r.medical_alerts,
-    "Allergies": lambda r: r.allergies,
-    "StudyInstanceUID": lambda r: r.study_instance_uid,
-    "RequestingPhysician": lambda r: r.requesting_physician_name,
-    "RequestedProcedureDescription": lambda r: _procedure(r),
-    "RequestedProcedureID": lambda r: _procedure_id(r),
-    "RequestedProcedurePriority": lambda r: r.requested_procedure_priority,
-    "PlacerOrderNumberImagingServiceRequest": lambda r: r.placer_order_number[:64],
-    "FillerOrderNumberImagingServiceRequest": lambda r: r.filler_order_number[:64],
+_TOP: dict[str, _Get] = {
+    "AccessionNumber": lambda r, a: r.accession_number,
+    "PatientName": lambda r, a: r.patient_name,
+    "PatientID": lambda r, a: r.patient_id,
+    "IssuerOfPatientID": lambda r, a: r.patient_issuer,
+    "PatientBirthDate": lambda r, a: r.patient_birth_date,
+    "PatientSex": lambda r, a: r.patient_sex,
+    "MedicalAlerts": lambda r, a: r.medical_alerts,
+    "Allergies": lambda r, a: r.allergies,
+    "StudyInstanceUID": lambda r, a: r.study_instance_uid,
+    "RequestingPhysician": lambda r, a: r.requesting_physician_name,
+    "RequestedProcedureDescription": lambda r, a: _procedure(r),
+    "RequestedProcedureCodeSequence": lambda r, a: _codes(r, a, r.requested_procedure_id),
+    "RequestedProcedureID": lambda r, a: _procedure_id(r),
+    "RequestedProcedurePriority": lambda r, a: r.requested_procedure_priority,
+    "PlacerOrderNumberImagingServiceRequest": lambda r, a: r.placer_order_number,
+    "FillerOrderNumberImagingServiceRequest": lambda r, a: r.filler_order_number,
 }
-_STEP: dict[str, _Value] = {
-    "Modality": lambda r: r.modality or "OT",
-    "RequestedContrastAgent": lambda r: r.requested_contrast_agent,
-    "ScheduledStationAETitle": lambda r: r.scheduled_station_ae_title or "UNKNOWN",
-    "ScheduledProcedureStepStartDate": lambda r: r.start_date,
-    "ScheduledProcedureStepStartTime": lambda r: r.start_time or "000000",
-    "ScheduledPerformingPhysicianName": lambda r: r.technician_name,
-    "ScheduledProcedureStepDescription": lambda r: (
+_STEP: dict[str, _Get] = {
+    "Modality": lambda r, a: _code_string(r.modality) or "OT",
+    "RequestedContrastAgent": lambda r, a: r.requested_contrast_agent,
+    "ScheduledStationAETitle": lambda r, a: (
+        values.ae_title(r.scheduled_station_ae_title) or a.station
+    ),
+    "ScheduledProcedureStepStartDate": lambda r, a: _date(r.start_date) or a.today,
+    "ScheduledProcedureStepStartTime": lambda r, a: values.time_alone(r.start_time) or "000000",
+    "ScheduledPerformingPhysicianName": lambda r, a: r.technician_name,
+    "ScheduledProcedureStepDescription": lambda r, a: (
         r.scheduled_procedure_step_description or _procedure(r)
     ),
-    "ScheduledProcedureStepID": lambda r: r.scheduled_procedure_step_id or _procedure_id(r),
-    "ScheduledStationName": lambda r: r.scheduled_station_name,
-    "ScheduledProcedureStepLocation": lambda r: r.scheduled_procedure_step_location,
-    "PreMedication": lambda r: r.pre_medication,
-    "CommentsOnTheScheduledProcedureStep": lambda r: r.scheduled_procedure_step_comments,
-    "ScheduledProcedureStepStatus": lambda r: (
-        r.step_status.value if r.step_status.value in _STATUS_TERMS else ""
+    "ScheduledProtocolCodeSequence": lambda r, a: _codes(r, a, r.scheduled_procedure_step_id),
+    "ScheduledProcedureStepID": lambda r, a: r.scheduled_procedure_step_id or _procedure_id(r),
+    "ScheduledStationName": lambda r, a: r.scheduled_station_name,
+    "ScheduledProcedureStepLocation": lambda r, a: r.scheduled_procedure_step_location,
+    "PreMedication": lambda r, a: r.pre_medication,
+    "CommentsOnTheScheduledProcedureStep": lambda r, a: r.scheduled_procedure_step_comments,
+    "ScheduledProcedureStepStatus": lambda r, a: (
+        r.step_status.value if r.step_status in _STATUS_TERMS else ""
     ),
 }
 # Not to be present without a value (types 1 and 1C); the descriptions stand for the codes.
@@ -171,43 +99,86 @@ _NEVER_EMPTY = {
     "RequestedProcedureCodeSequence",
 }
 _NOT_RETURNED = {"SpecificCharacterSet", "QueryRetrieveLevel", "TimezoneOffsetFromUTC", STEPS}
+# Asked for by name alone: who asks for the whole step wants what is known of it.
+_ONLY_BY_NAME = {"ScheduledProtocolCodeSequence"}
 
 
-def response_dataset(record: WorklistRecord, request: Dataset) -> Dataset:
-    """The C-FIND response for a record: what the request asks for, and always the step.
+class _Field(NamedTuple):
+    tag: int
+    vr: str
+    get: _Get
+    may_be_empty: bool
 
-    A request whose sequence is absent or empty gets every attribute of the step.
+
+class AnswerForm:
+    """What the answers to one query hold: what it asks for, and always the step.
+
+    A query whose sequence is absent or empty gets every attribute of the step. What is asked for
+    and not known is there without a value (type 2).
     """
-    response = _filled(record, request.keys(), _TOP)
-    items = request.get(STEPS) or []
-    asked = {tag for item in items for tag in item.keys()}  # noqa: SIM118 - iterating converts
-    step = _filled(record, asked, _STEP) if asked else _all_of_step(record)
-    response.add_new(STEPS_TAG, "SQ", [step])
-    charset = _character_set(_written(response))
-    if charset:
-        response.SpecificCharacterSet = charset
-    return response
+
+    def __init__(self, request: Dataset, asker: Asker) -> None:
+        self._asker = asker
+        self._top = _fields(request.keys(), _TOP)
+        items = request.get(STEPS) or []
+        asked = {tag for item in items for tag in item.keys()}  # noqa: SIM118 - iterating converts
+        self._step = _fields(asked or _tags(_STEP.keys() - _ONLY_BY_NAME), _STEP)
+
+    def answer(self, record: WorklistRecord, rewrite: Rewrite | None = None) -> Elements:
+        """The answer for a record, without Specific Character Set."""
+        step = self._filled(self._step, record, rewrite)
+        answer = self._filled(self._top, record, rewrite)
+        return sorted([*answer, Element(_STEPS_TAG, "SQ", [step])], key=_tag)
+
+    def _filled(
+        self, fields: list[_Field], record: WorklistRecord, rewrite: Rewrite | None
+    ) -> Elements:
+        filled = []
+        for field in fields:
+            value = _legal(field.vr, field.get(record, self._asker), rewrite)
+            if value or field.may_be_empty:
+                filled.append(Element(field.tag, field.vr, value))
+        return filled
 
 
-def _filled(record: WorklistRecord, tags: Iterable[BaseTag], known: dict[str, _Value]) -> Dataset:
-    """The asked attributes; what is not known is there without a value (type 2)."""
-    filled = Dataset()
-    for tag in tags:
+def lacking(record: WorklistRecord) -> str:
+    """What a record would have to have to be sent; empty for one that can be.
+
+    Everything else can be made up for, but not who the patient is.
+    """
+    if not values.text(record.patient_id, "LO"):
+        return "PATIENT ID"
+    return "" if values.person_name(record.patient_name).strip("^=") else "PATIENT NAME"
+
+
+def _fields(tags: Iterable[BaseTag], known: dict[str, _Get]) -> list[_Field]:
+    fields = []
+    for tag in sorted(tags):
         keyword = keyword_for_tag(tag)
-        if not keyword or keyword in _NOT_RETURNED or tag & 0xFFFF == 0:
-            continue
-        value = known[keyword](record) if keyword in known else ""
-        if value or keyword not in _NEVER_EMPTY:
+        if keyword and keyword not in _NOT_RETURNED and tag & 0xFFFF:
             vr = dictionary_VR(tag)[:2]
-            filled.add_new(tag, vr, value or ([] if vr == "SQ" else None))
-    return filled
+            get = known.get(keyword, _none if vr == "SQ" else _empty)
+            fields.append(_Field(int(tag), vr, get, keyword not in _NEVER_EMPTY))
+    return fields
 
 
-def _all_of_step(record: WorklistRecord) -> Dataset:
-    step = Dataset()
-    for keyword, value in _STEP.items():
-        setattr(step, keyword, value(record))
-    return step
+def _tags(keywords: Iterable[str]) -> list[BaseTag]:
+    return [BaseTag(tag_for_keyword(keyword) or 0) for keyword in keywords]
+
+
+def _tag(element: Element) -> int:
+    return element.tag
+
+
+def _empty(_record: WorklistRecord, _asker: Asker) -> str:
+    return ""
+
+
+def _none(_record: WorklistRecord, _asker: Asker) -> list[Elements]:
+    return []
+
+
+# --- values -------------------------------------------------------------------------------------
 
 
 def _procedure(record: WorklistRecord) -> str:
@@ -223,34 +194,70 @@ def _procedure(record: WorklistRecord) -> str:
 
 def _procedure_id(record: WorklistRecord) -> str:
     """Requested Procedure ID: type 1, so what else identifies the order stands for it."""
-    number = (
-        record.requested_procedure_id
-        or record.scheduled_procedure_step_id
-        or record.accession_number
-        or record.placer_order_number
-        or record.filler_order_number
-        or "1"
+    numbers = (
+        record.requested_procedure_id,
+        record.scheduled_procedure_step_id,
+        record.accession_number,
+        record.placer_order_number,
+        record.filler_order_number,
     )
-    return values.text(number, "SH")
+    return next((one for one in numbers if values.text(one, "SH")), "1")
 
 
-def _written(ds: Dataset) -> str:
-    """All text of a response."""
-    texts: list[Any] = []
-    for element in ds:
-        if element.VR == "SQ":
-            texts.extend(_written(item) for item in element.value)
-        else:
-            texts.append(element.value or "")
-    return "".join(map(str, texts))
+def _codes(record: WorklistRecord, asker: Asker, code: str) -> list[Elements]:
+    """The procedure as a code (PS3.3 8.8)."""
+    if not asker.code_scheme or not code:
+        return []
+    scheme, meaning = asker.code_scheme, _procedure(record)
+    return [
+        [
+            Element(0x00080100, "SH", code),
+            Element(0x00080102, "SH", scheme),
+            Element(0x00080104, "LO", meaning),
+        ]
+    ]
 
 
-def _character_set(text: str) -> str:
-    """The smallest of three that every modality knows: ASCII (none), Latin-1, UTF-8."""
-    if text.isascii():
+def _legal(vr: str, value: str | list[Elements], rewrite: Rewrite | None) -> str | list[Elements]:
+    if isinstance(value, list):
+        return [
+            [Element(tag, of, _legal(of, inner, rewrite)) for tag, of, inner in item]
+            for item in value
+        ]
+    if not value:
         return ""
+    if rewrite is not None and vr in TEXT_VRS:
+        value = rewrite(value, vr)
+    legal = _LEGAL.get(vr)
+    return legal(value) if legal else ""
+
+
+def _date(value: str) -> str:
     try:
-        text.encode("latin-1")
-    except UnicodeEncodeError:
-        return "ISO_IR 192"
-    return "ISO_IR 100"
+        date(int(value[:4]), int(value[4:6]), int(value[6:8]))
+    except ValueError:
+        return ""
+    return value if len(value) == 8 else ""
+
+
+def _uid(value: str) -> str:
+    return value if is_valid_uid(value) else ""
+
+
+def _code_string(value: str) -> str:
+    code = values.text(value, "CS").upper()
+    return code if code.isascii() else ""
+
+
+TEXT_VRS = frozenset(["LO", "LT", "PN", "SH"])
+_LEGAL: dict[str, Callable[[str], str]] = {
+    "AE": values.ae_title,
+    "CS": _code_string,
+    "DA": _date,
+    "LO": lambda value: values.text(value, "LO"),
+    "LT": lambda value: values.text(value, "LT"),
+    "PN": values.person_name,
+    "SH": lambda value: values.text(value, "SH"),
+    "TM": values.time_alone,
+    "UI": _uid,
+}

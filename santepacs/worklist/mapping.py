@@ -1,34 +1,41 @@
-"""Which field of an order message fills which field of a worklist record.
+"""Reading the values of an order by a field mapping: which field of a message fills which field
+of a worklist record, made legal for its DICOM value representation.
 
-A mapping is a list of rows: record field, segment, position, component (0: the whole value, with
-its ``^``), and where needed repetition and subcomponent. Of several rows for one field, the first
-that gives a value usable for the field wins.
-
-The default has the seed product's seventeen rows first, so it reads every message as that product
-does; the rows after them speak only where those are empty. They follow IHE RAD-4 (start in TQ1-7,
-ORC-7.4, OBR-27.4; procedure in OBR-44, OBR-19, OBR-20) and common HIS habits. Modality falls back
-to OBR-24 and OBR-21 only for a DICOM modality code, because the same positions hold the station's
-name and AE title in the seed's dialect.
+The words of the table and the mappings that come with the program are those of `mapping_rows` and
+`mapping_presets`; users of a mapping find them all here.
 """
 
-import re
-from collections.abc import Iterable
-from collections.abc import Mapping as Dictionary
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from santepacs.errors import Malformed
 from santepacs.model.order import FIELDS
 from santepacs.model.uids import is_valid_uid
 from santepacs.worklist import values
+from santepacs.worklist.mapping_presets import DEFAULT, PRESETS
+from santepacs.worklist.mapping_rows import MAPPED_FIELDS, START, FieldMapping, Mappings, Row
+
+__all__ = (
+    "DEFAULT",
+    "MAPPED_FIELDS",
+    "NULL",
+    "PRESETS",
+    "START",
+    "FieldMapping",
+    "Mapped",
+    "Mappings",
+    "Row",
+    "Source",
+    "Trace",
+    "UnusableValue",
+    "explain",
+    "read",
+)
 
 NULL = '""'
-FORMAT = 1
-MAXIMUM_ROWS = 500
-_HIGHEST = {"position": 999, "component": 99, "repetition": 99, "subcomponent": 99}
-# One time stamp fills both date and time.
-START = "start"
-MAPPED_FIELDS = frozenset(FIELDS) - {"start_date", "start_time"} | {START}
+# Without a usable value the order is refused: a made-up day would reach the scanner as a fact.
+_DECISIVE = {START: "start", "start_date": "start date"}
 
 
 class Source(Protocol):
@@ -54,85 +61,6 @@ class UnusableValue(Malformed):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """Where one value is looked for. Positions count from 1."""
-
-    field: str
-    segment: str
-    position: int
-    component: int = 1
-    repetition: int = 1
-    subcomponent: int = 0
-
-    @property
-    def location(self) -> str:
-        """As in ERR-2: segment, its number, field."""
-        return f"{self.segment}^1^{self.position}"
-
-
-_SEED = (
-    Row("patient_id", "PID", 3),
-    Row("patient_name", "PID", 5, 0),
-    Row("patient_birth_date", "PID", 7),
-    Row("patient_sex", "PID", 8),
-    Row("status", "ORC", 5),
-    Row("accession_number", "ORC", 2),
-    Row("requesting_physician_name", "OBR", 16),
-    Row("requested_procedure_description", "OBR", 4, 2),
-    Row("modality", "OBR", 18),
-    Row(START, "ORC", 15),
-    Row("technician_name", "OBR", 34),
-    Row("scheduled_procedure_step_id", "OBR", 4),
-    Row("scheduled_station_ae_title", "OBR", 21),
-    Row("scheduled_station_name", "OBR", 24),
-    Row("requested_procedure_id", "OBR", 4),
-    Row("requested_procedure_priority", "OBR", 27),
-    Row("study_instance_uid", "ZDS", 1, 0),
-)
-_FALLBACK = (
-    Row("patient_id", "PID", 2),
-    Row("patient_id", "PID", 4),
-    Row("accession_number", "OBR", 2),
-    Row("accession_number", "ORC", 3),
-    Row("accession_number", "OBR", 3),
-    Row("requesting_physician_name", "OBR", 16, 0),
-    Row("requesting_physician_name", "ORC", 12, 0),
-    Row("requested_procedure_description", "OBR", 44, 2),
-    Row("requested_procedure_description", "OBR", 4, 5),
-    Row("requested_procedure_description", "OBR", 4, 1),
-    Row("modality", "OBR", 24),
-    Row("modality", "OBR", 21),
-    Row(START, "TQ1", 7),
-    Row(START, "ORC", 7, 4),
-    Row(START, "OBR", 27, 4),
-    Row(START, "OBR", 36),
-    Row(START, "OBR", 7),
-    Row("scheduled_procedure_step_id", "OBR", 20),
-    Row("requested_procedure_id", "OBR", 19),
-    Row("requested_procedure_priority", "OBR", 27, 6),
-    Row("requested_procedure_priority", "ORC", 7, 6),
-    Row("requested_procedure_priority", "TQ1", 9),
-    Row("requested_procedure_priority", "OBR", 5),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class FieldMapping:
-    """The rows, in order of preference."""
-
-    rows: tuple[Row, ...]
-
-    def as_dictionary(self) -> dict[str, Any]:
-        """What `from_dictionary` reads back; only numbers and text."""
-        names = ("field", "segment", "position", "component", "repetition", "subcomponent")
-        rows = [{name: getattr(row, name) for name in names} for row in self.rows]
-        return {"format": FORMAT, "rows": rows}
-
-
-DEFAULT = FieldMapping(_SEED + _FALLBACK)
-
-
-@dataclass(frozen=True, slots=True)
 class Mapped:
     """Record fields with their values, and those that the sender deletes (HL7 null, ``""``)."""
 
@@ -148,34 +76,43 @@ def read(mapping: FieldMapping, source: Source) -> Mapped:
     """
     found: dict[str, str] = {}
     cleared: set[str] = set()
-    seen: set[str] = set()
-    unusable: dict[str, Row] = {}
-    for row in mapping.rows:
-        primary = row.field not in seen
-        seen.add(row.field)
-        if row.field in found:
-            continue
-        raw = source.value(
-            row.segment, row.position, row.component, row.repetition, row.subcomponent
-        ).strip()
-        if raw == NULL:
-            cleared.update(("start_date", "start_time") if row.field == START else (row.field,))
-        elif raw:
-            value = _usable(row, raw, source, primary=primary)
-            if value:
-                found[row.field] = value
-            else:
-                unusable.setdefault(row.field, row)
-    for field in ("study_instance_uid", START):
-        if field in unusable and field not in found:
-            raise UnusableValue(unusable[field].location, f"{field.replace('_', ' ')} is not valid")
+    for name, rows in mapping.by_field.items():
+        unusable: Row | None = None
+        for row in rows:
+            raw = _raw(row, source)
+            if raw == NULL:
+                cleared.add(name)
+            elif raw:
+                value = _usable(mapping, row, raw, source)
+                if value:
+                    found[name] = value
+                    break
+                unusable = unusable or row
+        else:
+            if unusable is not None and name in _DECISIVE:
+                raise UnusableValue(unusable.location, f"{_DECISIVE[name]} is not valid")
+    return _with_start(found, cleared)
+
+
+def _with_start(found: dict[str, str], cleared: set[str]) -> Mapped:
+    """One time stamp fills date and time, unless rows of their own gave them."""
+    if START in cleared:
+        cleared = cleared - {START} | {"start_date", "start_time"}
     start = found.pop(START, "")
     if start:
-        found["start_date"], found["start_time"] = values.date_of(start), values.time_of(start)
+        found.setdefault("start_date", values.date_of(start))
+        if found["start_date"] == values.date_of(start):
+            found.setdefault("start_time", values.time_of(start))
     return Mapped(found, frozenset(cleared.difference(found)))
 
 
-def _usable(row: Row, raw: str, source: Source, *, primary: bool) -> str:
+def _raw(row: Row, source: Source) -> str:
+    return source.value(
+        row.segment, row.position, row.component, row.repetition, row.subcomponent
+    ).strip()
+
+
+def _usable(mapping: FieldMapping, row: Row, raw: str, source: Source) -> str:
     """`raw` as a legal value of the row's field, or empty."""
     vr = "DT" if row.field == START else FIELDS[row.field].vr
     match row.field:
@@ -188,7 +125,8 @@ def _usable(row: Row, raw: str, source: Source, *, primary: bool) -> str:
             return values.sex(raw)
         case "modality":
             code = values.modality(raw)
-            return code if primary or code in values.MODALITIES else ""
+            shared = row in mapping.shared_modality_rows
+            return code if code in values.MODALITIES or not shared else ""
         case "requested_procedure_priority":
             return values.priority(raw)
         case "requesting_physician_name":
@@ -205,6 +143,8 @@ def _usable(row: Row, raw: str, source: Source, *, primary: bool) -> str:
             return raw if values.date_of(raw) else ""
         case "DA":
             return values.date_of(raw)
+        case "TM":
+            return values.time_alone(raw)
         case "AE":
             return values.ae_title(raw)
         case "PN":
@@ -213,22 +153,34 @@ def _usable(row: Row, raw: str, source: Source, *, primary: bool) -> str:
 
 
 def _name(row: Row, raw: str, source: Source) -> str:
-    """A whole XPN becomes a PN: HL7 has suffix before prefix, DICOM prefix before suffix.
+    """A whole XPN becomes a PN. Where it says that it is the alphabetic representation (XPN-8),
+    the ideographic and the phonetic one among its repetitions are the other component groups.
+    """
+    if row.component:
+        return values.person_name(raw)
+    groups = [_xpn(row, source, row.repetition), "", ""]
+    if source.value(row.segment, row.position, 8, row.repetition) == "A":
+        for repetition in (row.repetition + 1, row.repetition + 2):
+            code = source.value(row.segment, row.position, 8, repetition)
+            if code in ("I", "P"):
+                groups[1 if code == "I" else 2] = _xpn(row, source, repetition)
+    return values.person_name("=".join(groups))
+
+
+def _xpn(row: Row, source: Source, repetition: int) -> str:
+    """HL7 has suffix before prefix, DICOM prefix before suffix.
 
     The family name may have subcomponents (``van&...``), of which the first is the name as it is
     written; an academic degree joins the suffix.
     """
-    if row.component:
-        return values.person_name(raw)
     parts = [
-        source.value(row.segment, row.position, component, row.repetition)
-        for component in range(1, 7)
+        source.value(row.segment, row.position, component, repetition) for component in range(1, 7)
     ]
-    family = source.value(row.segment, row.position, 1, row.repetition, 1)
+    family = source.value(row.segment, row.position, 1, repetition, 1)
     _, given, middle, suffix, prefix, degree = ("" if part == NULL else part for part in parts)
     suffix = " ".join(part for part in (suffix, degree) if part)
     components = (family, given, middle, prefix, suffix)
-    return values.person_name("^".join(part.replace("^", " ") for part in components))
+    return "^".join(part.replace("^", " ") for part in components)
 
 
 def _physician(row: Row, raw: str, source: Source) -> str:
@@ -254,33 +206,68 @@ def _person(row: Row, raw: str, source: Source) -> str:
     return f"{family}^{given}" if family else raw
 
 
-def from_dictionary(content: object) -> FieldMapping:
-    """A mapping that was exported. Raises Malformed naming the first thing that is wrong."""
-    if not isinstance(content, Dictionary) or content.get("format") != FORMAT:
-        raise Malformed(f"not a field mapping of format {FORMAT}")
-    rows = content.get("rows")
-    if not isinstance(rows, list) or not 0 < len(rows) <= MAXIMUM_ROWS:
-        raise Malformed(f"a field mapping has 1 to {MAXIMUM_ROWS} rows")
-    return FieldMapping(tuple(_rows(rows)))
+# --- why a value is what it is --------------------------------------------------------------------
 
 
-def _rows(rows: Iterable[object]) -> Iterable[Row]:
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, Dictionary):
-            raise Malformed(f"row {number} is not a table")
-        unknown = set(map(str, row)) - {"field", "segment", *_HIGHEST}
-        if unknown:
-            raise Malformed(f"row {number} has an unknown entry")
-        field, segment = row.get("field"), row.get("segment")
-        if not isinstance(field, str) or field not in MAPPED_FIELDS:
-            raise Malformed(f"row {number} names no record field")
-        if not isinstance(segment, str) or not re.fullmatch(r"[A-Z][A-Z0-9]{2}", segment):
-            raise Malformed(f"row {number} names no segment")
-        numbers = {name: row[name] for name in _HIGHEST if name in row}
-        for name, value in numbers.items():
-            lowest = 1 if name in ("position", "repetition") else 0
-            if type(value) is not int or not lowest <= value <= _HIGHEST[name]:
-                raise Malformed(f"row {number}: {name} must be {lowest} to {_HIGHEST[name]}")
-        if "position" not in numbers:
-            raise Malformed(f"row {number} has no position")
-        yield Row(field, segment, **numbers)
+_REFUSED = "; the message is refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What one row found: `raw` as sent, `value` as a record would hold it.
+
+    `used`: this row gave the field its value. `remark`: why it did not, or what its value does.
+    """
+
+    field: str
+    row: Row
+    raw: str
+    value: str
+    used: bool
+    remark: str = ""
+
+
+def explain(mapping: FieldMapping, source: Source) -> list[Trace]:
+    """What each row finds in an order, in the order of the rows; rows that find nothing are left
+    out. Reads as `read` does, and raises nothing: a value that refuses the message says so.
+    """
+    traces = list(_traces(mapping, source))
+    used = {trace.field for trace in traces if trace.used}
+    for field in _DECISIVE.keys() - used:
+        for number, trace in enumerate(traces):
+            if trace.field == field and trace.raw != NULL:
+                traces[number] = replace(trace, remark=f"{trace.remark}{_REFUSED}")
+                break
+    return traces
+
+
+def _traces(mapping: FieldMapping, source: Source) -> Iterator[Trace]:
+    used: set[str] = set()
+    for row in mapping.rows:
+        raw = _raw(row, source)
+        if not raw:
+            continue
+        value, remark = "", ""
+        if raw == NULL:
+            remark = "the sender deletes the value"
+        elif row.field in used:
+            value, remark = _tried(mapping, row, raw, source)[0], "a row before gave the value"
+        else:
+            value, remark = _tried(mapping, row, raw, source)
+        is_first = bool(value) and row.field not in used
+        used.update((row.field,) if is_first else ())
+        yield Trace(row.field, row, raw, value, is_first, remark)
+
+
+def _tried(mapping: FieldMapping, row: Row, raw: str, source: Source) -> tuple[str, str]:
+    """The value of a row, and what is to be said of it."""
+    try:
+        value = _usable(mapping, row, raw, source)
+    except UnusableValue as problem:
+        return "", f"{problem}{_REFUSED}"
+    if row.field == START:
+        value = f"{values.date_of(raw)} {values.time_of(raw)}".strip()
+        return value, "" if value else "not a date or time stamp"
+    if not value:
+        return "", f"not usable as {FIELDS[row.field].label}"
+    return value, "" if value == raw else "made legal for DICOM"

@@ -27,6 +27,7 @@ _LENGTHS = {"LO": 64, "SH": 16, "AE": 16, "CS": 16, "LT": 10240}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]+")
 _BREAK = re.compile(r"\r\n?|\n")
 _DATE = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})")
+_TIME_ALONE = re.compile(r"([0-9]{2}):?([0-9]{2})?:?([0-9]{2})?(?:\.[0-9]*)?(?:[+-][0-9]{4})?")
 _TIME = re.compile(r"[0-9]{8}([0-9]{2})([0-9]{2})?([0-9]{2})?")
 
 
@@ -87,6 +88,16 @@ def time_of(timestamp: str) -> str:
     parts = _TIME.match(timestamp.strip())
     if not parts:
         return ""
+    return _time(parts)
+
+
+def time_alone(value: str) -> str:
+    """The time of an HL7 time (``HHMM[SS]``, with colons or without) or time stamp as HHMMSS."""
+    parts = _TIME_ALONE.fullmatch(value.strip())
+    return _time(parts) if parts else time_of(value)
+
+
+def _time(parts: re.Match[str]) -> str:
     hour, minute, second = (int(part or 0) for part in parts.groups())
     if hour > 23 or minute > 59 or second > 60:
         return ""

@@ -1,190 +1,167 @@
-"""The worklist's use cases: what an order message changes.
+"""The worklist's use cases: what messages, people and files change in it.
 
-All that one message asks, and its place in the log, is one transaction: an accepted message is
-committed, a refused one has changed nothing. Steps are matched within one patient and sender, so
-a reused number never joins two patients.
+All that one message asks, its place in the log and the history of the records that it changed are
+committed together: an accepted message is done, a refused one has changed nothing.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime
 
-from santepacs.db import messages, orders
+from twisted.logger import Logger
+
+from santepacs.db import orders
 from santepacs.db.database import Database, Transaction
-from santepacs.db.orders import StoredRecord
+from santepacs.errors import Conflict, Malformed, NotFound
 from santepacs.model.order import (
-    FINISHED,
+    FIELDS,
     Action,
     Arrival,
+    Command,
     OrderCommand,
     StepStatus,
     WorklistRecord,
-    moved,
-    updated,
 )
 from santepacs.settings import Settings
+from santepacs.worklist.batch import Outcome, Request
+from santepacs.worklist.board import Origin, changed_fields, labels
+from santepacs.worklist.intake import Intake
+from santepacs.worklist.study_uids import StudyUids, new_uid
+from santepacs.worklist.validation import checked
 
-# How long an identical message is known as a repetition.
-REPETITION = timedelta(days=7)
+__all__ = ("Outcome", "Worklist", "new_uid")
 
-_UID_LENGTH = 64
-_UID_DIGITS = 25
-_DEMOGRAPHICS = ("patient_name", "patient_birth_date", "patient_sex")
+log = Logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """An accepted message: remarks for its sender, and whether it had been accepted before."""
-
-    warnings: tuple[str, ...] = ()
-    repeated: bool = False
+def local_time() -> datetime:
+    """Now, with the zone of this machine."""
+    return datetime.now(UTC).astimezone()
 
 
 class Worklist:
     """Places, changes and cancels scheduled procedure steps."""
 
     def __init__(
-        self, database: Database, settings: Settings, randbelow: Callable[[int], int]
+        self,
+        database: Database,
+        settings: Settings,
+        randbelow: Callable[[int], int],
+        clock: Callable[[], datetime] = local_time,
     ) -> None:
-        """`randbelow(n)`: an unpredictable number from 0 to n - 1 (``secrets.randbelow``)."""
-        self._database = database
-        self._settings = settings
-        self._randbelow = randbelow
+        """`randbelow(n)`: an unpredictable number from 0 to n - 1 (``secrets.randbelow``).
 
-    async def accept(self, arrival: Arrival, commands: Sequence[OrderCommand]) -> Outcome:
-        """Do what a message asks and log it. Raises Unavailable; then nothing was done.
+        `clock`: local time with its zone.
+        """
+        self._database = database
+        self._clock = clock
+        self._uids = StudyUids(settings, randbelow)
+        self._intake = Intake(database, settings, self._uids)
+
+    # --- messages
+
+    async def accept(self, arrival: Arrival, commands: Sequence[Command]) -> Outcome:
+        """Do what a message asks and log it.
 
         A message that repeats an accepted one byte for byte changes nothing and has the same
-        outcome. One that was refused is looked at again: its reason may be gone.
+        outcome. One that was refused is looked at again: its reason may be gone. Raises Malformed
+        for what cannot be done, Unavailable; then nothing was done.
         """
-        digest = hashlib.sha256(arrival.raw).digest()
+        origin = Origin(arrival.received, actor=arrival.actor)
+        return await self._intake.take(Request(commands, origin, arrival))
 
-        async def work(tx: Transaction) -> Outcome:
-            for patient_id in sorted({command.record.patient_id for command in commands} - {""}):
-                await orders.lock_patient(tx, patient_id)
-            if arrival.control_id:
-                since = arrival.received - REPETITION
-                remark = await messages.accepted_remark(tx, digest, since)
-                if remark is not None:
-                    return Outcome((remark,) if remark else (), repeated=True)
-            warnings = [
-                warning
-                for command in commands
-                if (warning := await self._do(tx, command, commands, arrival))
-            ]
-            outcome = Outcome(tuple(dict.fromkeys(warnings)))
-            await messages.add(tx, arrival, digest, "AA", "; ".join(outcome.warnings))
-            return outcome
+    async def keep_refused(self, arrival: Arrival, verdict: str, remark: str) -> int | None:
+        """Log a message that was answered with AE or AR; returns its key. Raises Unavailable."""
+        origin = Origin(arrival.received, actor=arrival.actor)
+        outcome = await self._intake.take(Request((), origin, arrival, verdict, remark))
+        return outcome.message
 
-        return await self._database.transaction("accept HL7 message", work)
+    # --- people and files
 
-    async def keep_refused(self, arrival: Arrival, verdict: str, remark: str) -> None:
-        """Log a message that was answered with AE or AR. Raises Unavailable."""
-        digest = hashlib.sha256(arrival.raw).digest()
+    async def create(self, record: WorklistRecord, actor: str) -> int:
+        """Keep a new record; returns its key.
+
+        Raises Malformed naming the field that is missing or that DICOM does not allow as it is,
+        Unavailable.
+        """
+        origin = Origin(self._clock(), actor=actor, placed="created")
+        command = OrderCommand(Action.NEW, checked(record))
+        outcome = await self._intake.take(Request((command,), origin))
+        return outcome.added[0]
+
+    async def import_records(
+        self, records: Sequence[WorklistRecord], actor: str
+    ) -> tuple[int, int]:
+        """Keep records of another worklist or file, or bring the same steps up to date; returns
+        how many were added and how many changed. All of them or none.
+
+        Raises Malformed naming the record and field that cannot be taken, Unavailable.
+        """
+        origin = Origin(self._clock(), actor=actor, placed="imported", changed="imported")
+        commands = [OrderCommand(Action.PLACE, record) for record in _all_checked(records)]
+        outcome = await self._intake.take(Request(commands, origin))
+        return len(outcome.added), len(outcome.changed)
+
+    async def edit(
+        self, key: int, record: WorklistRecord, actor: str, seen: datetime | None = None
+    ) -> None:
+        """Put the fields of `record` in the place of what is known; order numbers, sender and step
+        status stay.
+
+        `seen`: the record's `updated_at` when it was shown. Raises Conflict when it was changed
+        since then, NotFound, Malformed as `create`, Unavailable.
+        """
+        wanted = checked(record)
 
         async def work(tx: Transaction) -> None:
-            await messages.add(tx, arrival, digest, verdict, remark)
+            known = await orders.record(tx, key, lock=True)
+            if known is None:
+                raise NotFound("there is no such worklist record")
+            if seen is not None and known.updated_at != seen:
+                raise Conflict("the record was changed by somebody else in the meantime")
+            changed = replace(known.record, **{name: getattr(wanted, name) for name in FIELDS})
+            if not changed.study_instance_uid and self._uids.are_made_for(
+                changed.scheduled_station_ae_title
+            ):
+                uid = known.record.study_instance_uid or self._uids.new()
+                changed = replace(changed, study_instance_uid=uid)
+            if changed == known.record:
+                return
+            await orders.change(tx, key, changed)
+            remark = labels(changed_fields(known.record, changed))
+            await orders.add_event(
+                tx, key, "edited", changed.step_status, actor=actor, remark=remark
+            )
 
-        await self._database.transaction("keep refused HL7 message", work)
+        await self._database.transaction("edit worklist record", work)
 
-    async def _do(
-        self,
-        tx: Transaction,
-        command: OrderCommand,
-        commands: Sequence[OrderCommand],
-        arrival: Arrival,
-    ) -> str:
-        """One order; returns a warning or nothing."""
-        if command.action is Action.NOTHING:
-            return ""
-        steps = await orders.steps_of_order(tx, command.record)
-        if command.action is Action.MOVE:
-            return await _move(tx, command.record, steps)
-        step = _same_step(command, steps, alone=len(commands) == 1)
-        if step is None:
-            await orders.add(tx, self._complete(command.record, steps, arrival))
-            known = command.action is Action.PLACE
-            return "" if known else "the order was not known and is kept as new"
-        current = step.record
-        if current.step_status in FINISHED or current.step_status is StepStatus.STARTED:
-            news = {name: getattr(command.record, name) for name in _DEMOGRAPHICS}
-            await orders.change(tx, step.id, updated(current, WorklistRecord(**news), frozenset()))
-            return "the procedure has begun or is over: only the patient was brought up to date"
-        changed = updated(current, command.record, command.cleared)
-        if command.action is Action.PLACE:
-            status = moved(current.step_status, command.record.step_status)
-            changed = replace(changed, step_status=status)
-        await orders.change(tx, step.id, self._complete(changed, steps, arrival))
-        return ""
-
-    def _complete(
-        self, record: WorklistRecord, steps: Sequence[StoredRecord], arrival: Arrival
-    ) -> WorklistRecord:
-        """What modalities cannot do without: a start, and a Study Instance UID, kept for ever.
-
-        Without a start the procedure is due when the order came.
+    async def set_status(self, keys: Sequence[int], status: StepStatus, actor: str) -> int:
+        """Say where steps stand, whatever it was before: a person may correct what messages may
+        not. Returns how many were changed; unknown keys are passed over. Raises Unavailable.
         """
-        if not record.start_date:
-            record = replace(
-                record,
-                start_date=arrival.received.strftime("%Y%m%d"),
-                start_time=arrival.received.strftime("%H%M%S"),
-            )
-        if not record.start_time:
-            record = replace(record, start_time="000000")
-        if record.study_instance_uid or not self._makes_uid(record.scheduled_station_ae_title):
-            return record
-        # The steps of one requested procedure belong to one study.
-        shared = (
-            step.record.study_instance_uid
-            for step in steps
-            if step.record.requested_procedure_id == record.requested_procedure_id
-            and step.record.study_instance_uid
-        )
-        uid = next(shared, None)
-        root = self._settings.worklist.study_uid_root
-        return replace(record, study_instance_uid=uid or new_uid(root, self._randbelow))
 
-    def _makes_uid(self, station_ae_title: str) -> bool:
-        settings = self._settings.worklist
-        return settings.study_uid_for_all or station_ae_title in settings.study_uid_ae_titles
+        async def work(tx: Transaction) -> int:
+            return await orders.set_status(tx, keys, status, actor)
+
+        return await self._database.transaction("set worklist status", work, single=True)
+
+    async def delete(self, keys: Sequence[int], actor: str) -> int:
+        """Delete records with their history; returns how many there were. Raises Unavailable."""
+
+        async def work(tx: Transaction) -> int:
+            return await orders.delete(tx, keys)
+
+        count = await self._database.transaction("delete worklist records", work, single=True)
+        if count:
+            log.info("{actor} deleted {count} worklist records", actor=actor, count=count)
+        return count
 
 
-def new_uid(root: str, randbelow: Callable[[int], int]) -> str:
-    """A UID under `root`: one more component, random, without leading zero (PS3.5 9.1)."""
-    digits = min(_UID_DIGITS, _UID_LENGTH - len(root) - 1)
-    lowest: int = 10 ** (digits - 1)
-    return f"{root}.{lowest + randbelow(9 * lowest)}"
-
-
-async def _move(tx: Transaction, record: WorklistRecord, steps: Sequence[StoredRecord]) -> str:
-    """Give the order's steps the status that `record` has, where they may still take it."""
-    if not steps:
-        return "the order is not known; nothing was changed"
-    late = False
-    for step in steps:
-        status = moved(step.record.step_status, record.step_status)
-        late = late or status is not record.step_status
-        if status is not step.record.step_status:
-            changed = replace(
-                step.record, step_status=status, status=record.status or step.record.status
-            )
-            await orders.change(tx, step.id, changed)
-    return "the procedure is over or has begun; its status was not changed" if late else ""
-
-
-def _same_step(
-    command: OrderCommand, steps: Sequence[StoredRecord], *, alone: bool
-) -> StoredRecord | None:
-    """The step that an order speaks of: by step ID, else the only one there is.
-
-    An order of one step keeps it when a change brings another step ID (another procedure code).
-    """
-    step_id = command.record.scheduled_procedure_step_id
-    for step in steps:
-        if step.record.scheduled_procedure_step_id == step_id:
-            return step
-    if len(steps) == 1 and alone and (command.action is Action.CHANGE or not step_id):
-        return steps[0]
-    return None
+def _all_checked(records: Sequence[WorklistRecord]) -> list[WorklistRecord]:
+    found = []
+    for number, record in enumerate(records, 1):
+        try:
+            found.append(checked(record))
+        except Malformed as problem:
+            raise Malformed(f"record {number}: {problem}") from None
+    return found

@@ -34,7 +34,8 @@ from santepacs.host.lock import who_holds
 from santepacs.model import tokens
 from santepacs.model.peers import Address, Peer
 from santepacs.threads import Threads
-from santepacs.worklist.mapping import DEFAULT, from_dictionary
+from santepacs.worklist.mapping import DEFAULT, Mappings
+from santepacs.worklist.mapping_json import from_dictionary
 from support.accounts import needs_root, some_account
 from support.archive import bundled, ct, encoded
 from support.certificates import Authority
@@ -1004,12 +1005,26 @@ def test_the_field_mapping_goes_out_and_comes_in_again(alone):
     file.write_text(json.dumps({"format": 1, "rows": rows}))
     assert alone.run("settings", "set", "hl7.port", "2575").status == 0
     exported = alone.run("mapping", "export")
-    assert from_dictionary(json.loads(exported.output)) == DEFAULT
+    assert from_dictionary(json.loads(exported.output)) == Mappings(DEFAULT)
     taken = alone.run("mapping", "import", file)
     assert (taken.status, taken.output) == (0, "field mapping with 1 rows saved\n")
     assert alone.run("mapping", "export", alone.folder / "out.json").status == 0
     content = json.loads((alone.folder / "out.json").read_text())
     assert [row["position"] for row in content["rows"]] == [2]
+    assert alone.run("mapping", "default").status == 0
+    exported = alone.run("mapping", "export")
+    assert from_dictionary(json.loads(exported.output)) == Mappings(DEFAULT)
+
+
+def test_mappings_of_senders_go_out_and_come_in_again(alone):
+    file = alone.folder / "mapping.json"
+    rows = [{"field": "patient_id", "segment": "PID", "position": 2}]
+    senders = [{"application": "RIS", "facility": "", "rows": rows}]
+    file.write_text(json.dumps({"format": 2, "rows": rows, "senders": senders}))
+    taken = alone.run("mapping", "import", file)
+    assert taken.output == "field mapping with 1 rows and 1 of senders saved\n"
+    content = json.loads(alone.run("mapping", "export").output)
+    assert [sender["application"] for sender in content["senders"]] == ["RIS"]
 
 
 @pytest.mark.parametrize(

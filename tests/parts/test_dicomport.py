@@ -1,5 +1,6 @@
 """The DICOM ports as a whole: whatever peers do, they stop in time."""
 
+import random
 import socket
 import struct
 import threading
@@ -15,6 +16,7 @@ from santepacs.dicom.selection import Selection
 from santepacs.dicomport import LAST_WORDS, DicomPort
 from santepacs.host.listening import listening_socket
 from santepacs.host.names import HostNames
+from santepacs.jobs import Queue
 from santepacs.model.peers import Peer
 from santepacs.threads import PATIENCE
 from support.archive import Site, ct
@@ -32,6 +34,7 @@ class PortSite(Site):
     def start(self):
         super().start()
         reactor = self.reactor_thread.reactor
+        self.jobs_queue = Queue(reactor, self.database, random.random, "this run")
         self.port = DicomPort(
             reactor,
             self.settings,
@@ -42,8 +45,10 @@ class PortSite(Site):
             HostNames(self.threads, reactor.seconds),
             UnknownCallers(self.database, reactor),
             None,
+            self.jobs_queue,
         )
         self.reactor_thread.run(self.port.start, listening_socket("", 0, "DICOM"), None)
+        self.reactor_thread.run(self.jobs_queue.start)
 
     def cause(self, port, kind):
         """A job of this kind for a peer on `port`."""
@@ -55,7 +60,7 @@ class PortSite(Site):
             uid = str(LARGE.SOPInstanceUID)
             self.ask(commitments.record, "DEST", "1.2.3", b"digest", [(CT, uid)])
             self.ask(jobs.add, commitment.KIND, {"ae_title": "DEST"}, key="DEST")
-        self.reactor_thread.run(self.port.jobs.wake)
+        self.reactor_thread.run(self.jobs_queue.wake)
 
     def connections(self):
         return len(self.port.server.client._connections)

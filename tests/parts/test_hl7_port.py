@@ -1,11 +1,8 @@
 """The HL7 port: conversations over TCP and in memory, the receiver, the token responder."""
 
-from dataclasses import replace
-from datetime import UTC, datetime
-
 import pytest
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
@@ -15,7 +12,7 @@ from twisted.logger import capturedLogs, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from santepacs.errors import Forbidden, Malformed, Unavailable
+from santepacs.errors import Forbidden, Malformed, NotFound, Unavailable
 from santepacs.hl7.message import parse
 from santepacs.hl7.receiver import Receiver
 from santepacs.model.addresses import is_loopback, plain_address
@@ -25,58 +22,12 @@ from santepacs.tokens.responder import RateLimit, TokenResponder
 from santepacs.wire.admission import Admission
 from santepacs.wire.conversation import ConversationFactory, Limits
 from santepacs.wire.framing import Kind, mllp_block
-from santepacs.worklist.mapping import DEFAULT
+from santepacs.worklist.mapping import DEFAULT, FieldMapping, Mappings, Row
 from santepacs.worklist.worklist import Outcome
+from support.receiving import NOW, ORDER, FakeWorklist, answer, kept, now, receiver, replaced
 
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-HEADER = b"MSH|^~\\&|HIS|WARD|PACS|RAD|20260102||ORM^O01|77|P|2.5.1"
-ORDER = HEADER + b"\rPID|1||ID7||Doe^Jane\rORC|NW|P1\rOBR|1|||CT01^CT\r"
 TOKEN = "T" * 64
 STUDY = StudyToken("1.2.3", "20260102", "THORAX", TOKEN)
-
-
-def now(awaitable):
-    """The result of a coroutine that waits for nothing."""
-    results = []
-    ensureDeferred(awaitable).addBoth(results.append)
-    (result,) = results
-    if isinstance(result, Failure):
-        result.raiseException()
-    return result
-
-
-def replaced(settings, **values):
-    """Settings with other values in the HL7 section, put in force as a live change is."""
-    settings.hl7 = replace(settings.hl7, **values)
-    return settings
-
-
-class FakeWorklist:
-    """Keeps what it is given; says what it is told to say."""
-
-    def __init__(self, outcome=None):
-        self.outcome = outcome or Outcome()
-        self.accepted = []
-        self.refused = []
-
-    async def accept(self, arrival, commands):
-        if isinstance(self.outcome, Exception):
-            raise self.outcome
-        self.accepted.append((arrival, commands))
-        return self.outcome
-
-    async def keep_refused(self, arrival, verdict, remark):
-        self.refused.append((arrival, verdict, remark))
-
-
-def receiver(worklist, **settings):
-    return Receiver(
-        worklist,
-        replaced(Settings(), **settings),
-        mapping=lambda: DEFAULT,
-        clock=lambda: NOW,
-        control_id=lambda: "A1",
-    )
 
 
 def responder(seconds=lambda: 0.0, **settings):
@@ -92,10 +43,6 @@ def responder(seconds=lambda: 0.0, **settings):
 
 
 # --- the receiver ---------------------------------------------------------------------------------
-
-
-def answer(worklist, payload, **settings):
-    return now(receiver(worklist, **settings).receive(payload, "192.0.2.1"))
 
 
 def test_an_order_is_accepted_after_the_worklist_has_it():
@@ -133,7 +80,8 @@ def test_every_failure_has_its_answer(outcome, code, condition):
 @pytest.mark.parametrize(
     "payload, code, location",
     [
-        (ORDER.replace(b"ORM^O01", b"ADT^A04"), "AR", "MSH^1^9^1^1"),
+        (ORDER.replace(b"ORM^O01", b"ORU^R01"), "AR", "MSH^1^9^1^1"),
+        (ORDER.replace(b"ORM^O01", b"ADT^A99"), "AR", "MSH^1^9^1^2"),
         (ORDER.replace(b"ID7", b""), "AE", "PID^1^3"),
         (ORDER + b"ZDS|../../x\r", "AE", "ZDS^1^1"),
     ],
@@ -171,10 +119,13 @@ def test_each_message_of_a_batch_is_answered():
     assert len(worklist.accepted) == 2
 
 
-def test_an_acknowledgement_is_neither_processed_nor_answered():
+@pytest.mark.parametrize("header", [b"MSH|^~\\&|||||||ACK|1", b"MSH|^~\\&|||||||ORR^O02|1"])
+def test_h10_an_acknowledgement_is_kept_and_neither_processed_nor_answered(header):
     worklist = FakeWorklist()
-    assert answer(worklist, b"MSH|^~\\&|||||||ACK|1\rMSA|AA|5\r") is None
-    assert worklist.accepted == worklist.refused == []
+    assert answer(worklist, header + b"\rMSA|AA|5\r") is None
+    assert now(receiver(worklist).refuse_broken(header + b"\rMSA|AA|5", "192.0.2.1")) is None
+    assert worklist.accepted == []
+    assert [verdict for _, verdict, _ in worklist.refused] == ["", "AR"]
 
 
 def test_without_acknowledgements_messages_are_still_processed():
@@ -190,12 +141,139 @@ def test_a_doubtful_text_is_accepted_with_a_warning():
     assert "the text is not UTF-8" in reply.value("MSA", 3)
 
 
-def test_a_cut_message_is_refused_and_may_be_repeated():
+def test_a_cut_message_is_refused_kept_and_may_be_repeated():
     worklist = FakeWorklist()
     reply = now(receiver(worklist).refuse_broken(ORDER[:-9], "192.0.2.1"))
     message = parse(reply[1:-2])
     assert (message.value("MSA", 1), message.value("MSA", 2)) == ("AR", "77")
     assert worklist.accepted == []
+    ((arrival, verdict, remark),) = worklist.refused
+    assert (arrival.raw, arrival.control_id, arrival.patient_id) == (ORDER[:-9], "77", "ID7")
+    assert (verdict, remark) == ("AR", "the message was cut off before its end")
+
+
+def test_every_message_of_a_cut_frame_is_refused_and_kept():
+    worklist = FakeWorklist()
+    payload = ORDER + ORDER.replace(b"|77|", b"|78|")[:-9]
+    reply = now(receiver(worklist).refuse_broken(payload, "192.0.2.1"))
+    assert reply.index(b"MSA|AR|77") < reply.index(b"MSA|AR|78")
+    assert len(worklist.refused) == 2
+
+
+def test_what_cannot_be_read_is_kept_up_to_a_limit():
+    worklist = FakeWorklist()
+    one = receiver(worklist)
+    for handle in (one.receive, one.refuse_broken):
+        assert b"MSA|AE" in now(handle(b"x" * 2_000_000, "192.0.2.1"))
+    assert [len(arrival.raw) for arrival, _, _ in worklist.refused] == [1_000_000] * 2
+
+
+def test_too_many_messages_in_a_frame_are_kept_as_one():
+    worklist = FakeWorklist()
+    assert b"MSA|AR" in answer(worklist, b"MSH|^~\\&\r" * 1001)
+    assert len(worklist.refused) == 1
+
+
+def test_a_message_is_mapped_as_its_sender_has_it():
+    rows = FieldMapping((Row("patient_id", "PID", 2), *DEFAULT.rows))
+    mappings = Mappings(DEFAULT, {("HIS", ""): rows})
+    worklist = FakeWorklist()
+    one = Receiver(worklist, Settings(), lambda: mappings, kept, lambda: NOW, lambda: "A1")
+    payload = ORDER.replace(b"PID|1||", b"PID|1|OTHER|")
+    now(one.receive(payload, ""))
+    now(one.receive(payload.replace(b"|HIS|", b"|RIS|"), ""))
+    assert [arrival.patient_id for arrival, _ in worklist.accepted] == ["OTHER", "ID7"]
+
+
+def test_the_messages_of_a_file_are_judged_one_by_one():
+    worklist = FakeWorklist()
+    content = ORDER + ORDER.replace(b"ID7", b"") + b"MSH|^^^^|\r"
+    verdicts = now(receiver(worklist).take(content, "order.hl7", "folder"))
+    assert [verdict.code for verdict in verdicts] == ["AA", "AE", "AE"]
+    kept = [arrival for arrival, *_ in (*worklist.accepted, *worklist.refused)]
+    assert {(arrival.source, arrival.actor) for arrival in kept} == {("order.hl7", "folder")}
+
+
+# --- run again ------------------------------------------------------------------------------------
+
+
+def test_a_kept_message_is_run_again_as_it_was():
+    worklist = FakeWorklist(Outcome(("a remark",), message=8))
+    verdict = now(receiver(worklist).run_again(7, None, "nurse"))
+    assert (verdict.code, verdict.text, verdict.key) == ("AA", "a remark", 8)
+    ((arrival, commands),) = worklist.accepted
+    assert (arrival.raw, arrival.source) == (ORDER, "192.0.2.9")
+    assert (arrival.origin, arrival.actor) == (7, "nurse")
+    assert commands[0].record.patient_id == "ID7"
+
+
+def test_a_kept_message_is_run_again_corrected():
+    worklist = FakeWorklist()
+    verdict = now(receiver(worklist).run_again(7, ORDER.replace(b"ID7", b"ID8"), "nurse"))
+    assert verdict.code == "AA"
+    assert worklist.accepted[0][0].patient_id == "ID8"
+
+
+@pytest.mark.parametrize(
+    "raw, code, location",
+    [
+        (ORDER.replace(b"ID7", b""), "AE", "PID^1^3"),
+        (b"hello", "AE", "MSH^1"),
+        (ORDER.replace(b"ORM^O01", b"ORU^R01"), "AR", "MSH^1^9^1^1"),
+        (b"MSH|^~\\&|||||||ACK|1\rMSA|AA|5\r", "", ""),
+    ],
+)
+def test_what_is_run_again_in_vain_is_kept_too(raw, code, location):
+    worklist = FakeWorklist()
+    verdict = now(receiver(worklist).run_again(7, raw, "nurse"))
+    assert (verdict.code, verdict.location, verdict.key) == (code, location, 101)
+    ((arrival, kept_code, _),) = worklist.refused
+    assert (arrival.origin, arrival.actor, kept_code) == (7, "nurse", code)
+
+
+def test_what_is_no_longer_kept_cannot_be_run_again():
+    with pytest.raises(NotFound):
+        now(receiver(FakeWorklist()).run_again(6, None, "nurse"))
+
+
+# --- acknowledgement modes ------------------------------------------------------------------------
+
+
+def answered_codes(payload, outcome=None, **settings):
+    """The MSA-1 of each answer."""
+    reply = answer(FakeWorklist(outcome), payload, **settings) or b""
+    return [parse(block[1:]).value("MSA", 1) for block in reply.split(b"\x1c\r")[:-1]]
+
+
+@pytest.mark.parametrize(
+    "accept, application, good, bad, unknown, away",
+    [
+        ("", "", ["AA"], ["AE"], ["AR"], ["AR"]),
+        ("NE", "NE", [], [], [], []),
+        ("AL", "NE", ["CA"], ["CE"], ["CR"], ["CE"]),
+        ("AL", "", ["CA"], ["CE"], ["CR"], ["CE"]),
+        ("ER", "NE", [], ["CE"], ["CR"], ["CE"]),
+        ("SU", "NE", ["CA"], [], [], []),
+        ("NE", "AL", ["AA"], ["AE"], ["AR"], ["AR"]),
+        ("", "ER", [], ["AE"], ["AR"], ["AR"]),
+        ("NE", "SU", ["AA"], [], [], []),
+        ("AL", "AL", ["CA", "AA"], ["CA", "AE"], ["CA", "AR"], ["CE"]),
+        ("al", "er", ["CA"], ["CA", "AE"], ["CA", "AR"], ["CE"]),
+        ("XX", "", ["CA"], ["CE"], ["CR"], ["CE"]),
+    ],
+)
+def test_the_acknowledgement_mode_is_honoured_where_that_is_set(
+    accept, application, good, bad, unknown, away
+):
+    asked = f"2.5.1|||{accept}|{application}".encode()
+    payload = ORDER.replace(b"2.5.1", asked)
+    enhanced = {"honour_acknowledgement_mode": True}
+    assert answered_codes(payload, **enhanced) == good
+    assert answered_codes(payload.replace(b"ID7", b""), **enhanced) == bad
+    assert answered_codes(payload.replace(b"ORM^O01", b"ORU^R01"), **enhanced) == unknown
+    assert answered_codes(payload, Unavailable("no database"), **enhanced) == away
+    assert answered_codes(payload) == ["AA"]
+    assert answered_codes(payload.replace(b"ID7", b"")) == ["AE"]
 
 
 # --- tokens ---------------------------------------------------------------------------------------

@@ -1,87 +1,24 @@
 """The worklist on a real PostgreSQL: what messages change, what queries find."""
 
-import secrets
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
-from santepacs.db import nodes, orders
-from santepacs.db.database import Database
+from santepacs.db import nodes
 from santepacs.errors import Conflict, Malformed, NotFound
-from santepacs.hl7.message import parse
-from santepacs.hl7.orders import commands
-from santepacs.model.order import Arrival, StepQuery, StepStatus, WorklistQuery, WorklistRecord
+from santepacs.model.order import Arrival, StepQuery, StepStatus, WorklistQuery
 from santepacs.model.uids import is_valid_uid
-from santepacs.settings import Settings
-from santepacs.worklist.mapping import DEFAULT
-from santepacs.worklist.worklist import Worklist, new_uid
-
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-ALL = tuple(StepStatus)
-
-
-class Site:
-    """A worklist, with what tests ask of it in one word each."""
-
-    def __init__(self, run, database):
-        self.run = run
-        self.database = database
-        self.settings = Settings()
-        self.worklist = Worklist(database, self.settings, secrets.randbelow)
-        self._control_id = 0
-
-    def send(self, *segments, sender="HIS", control_id=None, received=NOW):
-        """Send an order message; returns the outcome."""
-        if control_id is None:
-            self._control_id += 1
-            control_id = f"M{self._control_id}"
-        header = f"MSH|^~\\&|{sender}|WARD|PACS|RAD|20260102||ORM^O01|{control_id}|P|2.3.1"
-        raw = "\r".join((header, *segments, "")).encode()
-        arrival = Arrival(raw=raw, source="192.0.2.1", received=received, control_id=control_id)
-        return self.run(self.worklist.accept, arrival, commands(parse(raw), DEFAULT))
-
-    def find(self, limit=1000, after=None, step=None, **keys):
-        """The records that a query finds."""
-        query = WorklistQuery(steps=(step,) if step else (StepQuery(),), **keys)
-        return [found.record for found in self.find_stored(query, limit, after)]
-
-    def find_stored(self, query, limit=1000, after=None):
-        return self.transaction(orders.find, query, limit, after)
-
-    def add(self, **values):
-        """Keep a record as it is."""
-        values = {"patient_id": "ID7", "start_date": "20260304", "start_time": "093000", **values}
-        return self.transaction(orders.add, WorklistRecord(**values))
-
-    def statuses(self):
-        return [record.step_status for record in self.find(step=StepQuery(statuses=ALL))]
-
-    def transaction(self, work, *args):
-        return self.run(self.database.transaction, "test", lambda tx: work(tx, *args))
-
-    def count(self, table):
-        async def count(tx):
-            return (await tx.fetch_one(f"SELECT count(*) AS n FROM {table}")).n
-
-        return self.transaction(count)
+from santepacs.worklist.study_uids import new_uid
+from support.worklist import ALL, NOW, OBR, ORC, PID, WorklistSite, orc
 
 
 @pytest.fixture
 def site(reactor_thread, database_dsn):
-    database = Database(reactor_thread.reactor, database_dsn.runtime, connections=3)
-    reactor_thread.run(database.start)
-    yield Site(reactor_thread.run, database)
-    reactor_thread.run(database.stop)
-
-
-PID = "PID|1||ID7||Doe^Jane||19700102|F"
-ORC = "ORC|NW|P1|||||||||||||202603040930"
-OBR = "OBR|1|P1||CT01^CT HEAD||||||||||||||CT|||CT_ONE"
-
-
-def orc(control, number="P1", status="", start="202603040930"):
-    return f"ORC|{control}|{number}|||{status}||||||||||{start}"
+    site = WorklistSite(reactor_thread, database_dsn)
+    site.start()
+    yield site
+    site.stop()
 
 
 def test_a_new_order_is_kept_whole(site):

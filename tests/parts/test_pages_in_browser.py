@@ -1,39 +1,11 @@
 """The pages in a real browser: readable, reachable by keyboard, working without JavaScript."""
 
-import os
-import shutil
 import zipfile
 
 import pytest
 
+from support.browser import CONTRAST, UNNAMED, log_in
 from support.web import PASSWORD, running_web
-
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-
-
-def missing(what):
-    message = f"{what} is not installed: pages are not tried in a browser"
-    if os.environ.get("SANTEPACS_REQUIRE_ALL") == "1":
-        pytest.fail(message)
-    pytest.skip(message)
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("playwright")
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        missing("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -56,73 +28,9 @@ def web(reactor_thread, database_dsn, tmp_path):
         yield running
 
 
-@pytest.fixture
-def open_page(chromium, web):
-    """Opens a page of the server in a fresh browser context; fails on anything in its console."""
-    contexts, complaints = [], []
-
-    def complain(text):
-        # Said when the tester was quicker than the page; not a fault of either.
-        if "Autofocus processing was blocked" not in text:
-            complaints.append(text)
-
-    def opened(**options):
-        context = chromium.new_context(base_url=f"http://127.0.0.1:{web.port}", **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complain(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert complaints == []
-
-
-def log_in(page):
-    page.goto("/login")
-    page.get_by_label("User name").fill("admin")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    page.wait_for_url("**/search")
-
-
 def pages_of(web):
     return ["/", "/login", "/logout", "/search", "/search?name=x&q=today", "/search?q=zzz",
             "/patients/2", "/studies/1.2.3", "/studies/1.2.5"]  # fmt: skip
-
-
-# Every text against what lies behind it (WCAG 2.2, 1.4.3); gives what is below `least`.
-CONTRAST = """
-(least) => {
-  const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
-  const rgba = (css) => {
-    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = css; canvas.fillRect(0, 0, 1, 1);
-    return [...canvas.getImageData(0, 0, 1, 1).data];
-  };
-  const light = ([r, g, b]) => [r, g, b].map((c) => (c /= 255) <= 0.04045 ? c / 12.92
-    : ((c + 0.055) / 1.055) ** 2.4).reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = (element) => {
-    for (let e = element; e; e = e.parentElement) {
-      const colour = rgba(getComputedStyle(e).backgroundColor);
-      if (colour[3] === 255) return colour;
-    }
-    return [255, 255, 255, 255];
-  };
-  const found = [];
-  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walk.nextNode()) {
-    const element = walk.currentNode.parentElement;
-    if (!walk.currentNode.textContent.trim() || !element.checkVisibility()) continue;
-    if (element.closest("[aria-hidden], .unseen, .skip")) continue;
-    const [a, b] = [light(rgba(getComputedStyle(element).color)), light(behind(element))];
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < least) found.push(`${walk.currentNode.textContent.trim()}: ${ratio.toFixed(2)}`);
-  }
-  return found;
-}
-"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -154,14 +62,9 @@ def test_the_chosen_look_wins_over_the_systems(open_page):
 def test_every_field_has_a_label_and_every_button_a_name(open_page, web):
     page = open_page()
     log_in(page)
-    unnamed = """() => [...document.querySelectorAll("input:not([type=hidden]), select, textarea")]
-      .filter((e) => !e.labels.length).map((e) => e.name)
-      .concat([...document.querySelectorAll("button, a")]
-        .filter((e) => !(e.getAttribute("aria-label") || e.textContent).trim())
-        .map((e) => e.outerHTML))"""
     for path in pages_of(web):
         page.goto(path)
-        assert page.evaluate(unnamed) == [], path
+        assert page.evaluate(UNNAMED) == [], path
 
 
 def test_the_way_from_log_in_to_the_link_by_keyboard_alone(open_page, web):

@@ -11,7 +11,7 @@ from pynetdicom import build_context
 from docs.conformance_source import associations, keys, statement, statuses
 from docs.conformance_source.markdown import attribute, tag
 from santepacs.db.search_columns import COLUMNS, Level
-from santepacs.dicom import charsets, committing, contexts, query, status, store
+from santepacs.dicom import charsets, committing, contexts, procedure, query, status, store
 from santepacs.dicom.admission import Caller
 from santepacs.dicom.commitment import Answer
 from santepacs.dicom.message import Command, Request
@@ -21,6 +21,7 @@ from santepacs.model.study import Outcome
 from santepacs.model.transfer_syntaxes import STORAGE_TRANSFER_SYNTAXES
 from santepacs.settings import DicomSettings, Settings, options
 from santepacs.worklist import datasets
+from santepacs.worklist.keys import query_from_dataset
 
 STATEMENT = Path(__file__).resolve().parents[2] / "docs" / "conformance.md"
 
@@ -63,7 +64,7 @@ def test_every_status_and_failure_reason_stands_in_it(text):
         committing.NO_SUCH_OBJECT,
         committing.CLASS_INSTANCE_CONFLICT,
     )
-    codes = {*map(int, Status), *map(int, Answer), *reasons}
+    codes = {*map(int, Status), *map(int, Answer), *map(int, procedure.Answer), *reasons}
     assert [f"0x{code:04X}" for code in codes if f"| 0x{code:04X} |" not in text] == []
 
 
@@ -82,6 +83,13 @@ def test_queries_and_retrieval_have_the_statuses_of_their_errors(service):
 
 def test_storage_commitment_has_every_answer():
     assert set(statuses.COMMITMENT) == set(Answer)
+
+
+def test_performed_steps_have_the_answers_of_their_errors():
+    created = {answer for _, answer in procedure.OF_CREATE} - {Answer.NO_SUCH_INSTANCE}
+    changed = {answer for _, answer in procedure.OF_SET} - {procedure.Answer.MISSING_ATTRIBUTE}
+    assert created <= set(statuses.CREATE) and changed <= set(statuses.SET)
+    assert {*statuses.CREATE, *statuses.SET} == set(procedure.Answer)
 
 
 @pytest.mark.parametrize("level", Level)
@@ -103,8 +111,8 @@ def asks(keyword, *, of_step):
     # As text: a UID or date of pydicom's own is of no interest here.
     setattr(step if of_step else asked, keyword, value)
     asked.ScheduledProcedureStepSequence = [step]
-    universal = datasets.query_from_dataset(Dataset(), "", Settings())
-    return datasets.query_from_dataset(asked, "", Settings()) != universal
+    universal = query_from_dataset(Dataset(), "", Settings())
+    return query_from_dataset(asked, "", Settings()) != universal
 
 
 @pytest.mark.parametrize("keyword", sorted({*datasets._TOP, *keys.WORKLIST}))
@@ -115,7 +123,8 @@ def test_matching_keys_of_the_worklist_are_those_that_match(keyword):
 
 @pytest.mark.parametrize("keyword", sorted({*datasets._STEP, *keys.WORKLIST_STEP}))
 def test_matching_keys_of_the_step_are_those_that_match(keyword):
-    assert asks(keyword, of_step=True) == (keyword in keys.WORKLIST_STEP)
+    if keys.vr(keyword) != "SQ":
+        assert asks(keyword, of_step=True) == (keyword in keys.WORKLIST_STEP)
 
 
 def test_every_attribute_of_a_worklist_answer_stands_in_it(text):
@@ -135,5 +144,6 @@ def test_every_setting_of_dicom_stands_in_it(text):
 
 def test_every_service_has_its_section(text):
     served = (Command.C_ECHO, Command.C_STORE, Command.C_FIND, Command.C_GET, Command.C_MOVE)
-    words = [command.name.replace("_", "-") for command in (*served, Command.N_ACTION)]
+    others = (Command.N_ACTION, Command.N_CREATE, Command.N_SET)
+    words = [command.name.replace("_", "-") for command in (*served, *others)]
     assert [word for word in words if word not in text] == []

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from santepacs.hl7.commands import commands
 from santepacs.hl7.message import MAXIMUM_SEGMENTS, parse, split_messages
-from santepacs.hl7.orders import commands
 from santepacs.hl7.refusal import Refusal
 from santepacs.worklist.mapping import DEFAULT
 
@@ -98,6 +98,12 @@ def test_the_wire_text_is_kept():
         ("\\P\\", "\\P\\"),
         ("\\C2D46\\\\XD0C1\\\\C2842\\x", "ΠΑx"),
         ("\\M2442\\;3ED\\C2842\\", "山田"),
+        ("\\M242844\\0!\\C2842\\", "丂"),
+        ("\\M242943\\\\XC8AB\\", "홍"),
+        ("\\M242941\\\\XCDF5\\", "王"),
+        ("\\C2949\\\\XD4CF\\", "ﾔﾏ"),
+        ("\\C2D4C\\\\XB0\\\\C2842\\x", "Аx"),
+        ("\\CFFFF\\Ж", "\\CFFFF\\Ж"),
         ("\\", "\\"),
         ("\\\\", "\\\\"),
     ],

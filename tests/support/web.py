@@ -4,12 +4,15 @@ import hashlib
 import html
 import http.client
 import re
+import secrets
 import socket
 import zlib
 from contextlib import contextmanager
+from datetime import datetime
 from urllib.parse import urlencode
 
 from argon2 import PasswordHasher
+from zope.interface import directlyProvides, providedBy
 
 from santepacs.access.accounts import Accounts
 from santepacs.access.passwords import Passwords
@@ -19,12 +22,16 @@ from santepacs.archive.files import ObjectFiles
 from santepacs.db import studies
 from santepacs.db.database import Database
 from santepacs.db.studies import Entry, StoredFile
+from santepacs.hl7port import hl7_receiver
 from santepacs.model import tokens
+from santepacs.model.order import WorklistRecord
 from santepacs.model.study import ObjectRecord
 from santepacs.settings import Settings
 from santepacs.threads import Threads
 from santepacs.web.health import Health
-from santepacs.web.site import WebServer
+from santepacs.webport import web_server
+from santepacs.worklist.mapping import DEFAULT, Mappings
+from santepacs.worklist.worklist import Worklist
 
 SECRET_KEY = b"k" * 32
 PASSWORD = "correct horse battery staple"
@@ -37,6 +44,10 @@ class Clock:
     def __init__(self, reactor):
         self._reactor = reactor
         self.ahead = 0.0
+        directlyProvides(self, providedBy(reactor))
+
+    def __getattr__(self, name):
+        return getattr(self._reactor, name)
 
     def seconds(self):
         return self._reactor.seconds() + self.ahead
@@ -66,7 +77,15 @@ class RunningWeb:
         self.health = Health(
             self.clock, self.settings, self.database, self.threads, folder / "incoming"
         )
-        self.server = WebServer(
+        self.mappings = Mappings(DEFAULT)
+        self.worklist = Worklist(self.database, self.settings, secrets.randbelow)
+        self.receiver = hl7_receiver(
+            self.settings, self.database, self.worklist, lambda: self.mappings, self._now
+        )
+        self.other_worklist = []
+        self.asked = []
+        self.woken = []
+        self.server = web_server(
             self.clock,
             self.settings,
             self.database,
@@ -75,6 +94,12 @@ class RunningWeb:
             self.accounts,
             self.setup,
             self.health,
+            self.worklist,
+            self.receiver,
+            lambda: self.mappings,
+            self._ask,
+            lambda: self.woken.append(True),
+            self._now,
         )
         self._reactor = reactor_thread.reactor
         self._port = None
@@ -92,6 +117,27 @@ class RunningWeb:
         self.run(self._port.stopListening)
         self.run(self.threads.stop)
         self.run(self.database.stop)
+
+    def _now(self):
+        return datetime.fromtimestamp(self.clock.seconds()).astimezone()
+
+    async def _ask(self, peer, query, limit):
+        """Another worklist server: it has `other_worklist` (an error is raised)."""
+        self.asked.append((peer, query, limit))
+        if isinstance(self.other_worklist, Exception):
+            raise self.other_worklist
+        return self.other_worklist[:limit]
+
+    def schedule(self, **fields):
+        """Make a worklist record; returns its key."""
+        record = {"patient_id": "P1", "patient_name": "Doe^Jane", "requested_procedure_id": "R1",
+                  "start_date": "20261121", "start_time": "101500", **fields}  # fmt: skip
+        return self.run(self.worklist.create, WorklistRecord(**record), "test")
+
+    def receive(self, *lines, charset="utf-8"):
+        """Let an HL7 message arrive from a file; what became of it."""
+        content = "".join(f"{line}\r" for line in lines).encode(charset)
+        return self.run(self.receiver.take, content, "127.0.0.1", "test")
 
     def user(self, name="jane", **rights):
         """Make a user whose password is PASSWORD."""
@@ -144,10 +190,7 @@ class RunningWeb:
             token = tokens.digest(self.token(uid))
             entries.append(Entry(ObjectRecord(**record), stored, 1, token))
 
-        async def work(tx):
-            return await studies.store(tx, entries)
-
-        self.run(self.database.transaction, "store", work)
+        studies.store(self.database.direct, entries)
         return entries
 
     def token(self, study_instance_uid="1.2.3", version=1):

@@ -772,6 +772,13 @@ def steps(*items, length=None):
     return implicit(STEPS, b"".join(implicit(0xFFFEE000, item) for item in items), length)
 
 
+def nested_steps(levels):
+    data = b""
+    for _ in range(levels):
+        data = steps(data)
+    return data
+
+
 HOSTILE_STEPS = {
     "no item": (steps(), True),
     "an empty item": (steps(b""), True),
@@ -796,6 +803,16 @@ HOSTILE_STEPS = {
         implicit(NAME, bytes(range(256))) + implicit(PATIENT_ID, bytes(range(256))),
         False,
     ),
+    "a status that is none": (steps(implicit(0x00400020, b"FOO ")), False),
+    "1000 stations": (steps(implicit(0x00400001, b"\\".join([b"A"] * 1000))), False),
+    "a name of wildcards": (implicit(NAME, b"*?" * 2000) + steps(b""), False),
+    "a character set that is none": (
+        implicit(0x00080005, b"\\\\ISO_IR 999\\" + b"X" * 500) + implicit(NAME, b"\xff\x1b$B\x21*"),
+        None,
+    ),
+    "a sequence without end": (implicit(STEPS, implicit(0xFFFEE000, b""), 0xFFFFFFFF), None),
+    "steps within steps": (nested_steps(300), None),
+    "every key twice": (steps(b"") * 2 + implicit(PATIENT_ID, b"") * 2, None),
 }
 
 
