@@ -54,7 +54,7 @@ def say(text: str) -> None:
 def _list(arguments: argparse.Namespace, bench: Bench, targets: dict[str, Target]) -> None:
     for target in targets.values():
         state = "runs" if processes.running(target) else ""
-        say(f"target     {target.name:18s} {state}")
+        say(f"target     {target.name:25s} {state}")
     for operation in OPERATIONS.values():
         modes = "" if operation.modes == ANY else f" ({', '.join(operation.modes)})"
         say(f"operation  {operation.name:18s} {operation.about}{modes}")

@@ -8,7 +8,8 @@ run to the next. What a measurement can count on, whatever N is:
 
 - each of `STATIONS` stations has `OF_A_STATION` steps a day; the last day is `LAST_DAY`;
 - modality ``PT`` is at one station alone, and so are its steps;
-- each surname and each Requested Procedure ID has `OF_A_SURNAME` steps;
+- each surname and each Requested Procedure ID has `OF_A_SURNAME` steps, each patient
+  `OF_A_PATIENT`;
 - the steps of the last days are open; those before are over, all but one of a hundred.
 """
 
@@ -23,7 +24,10 @@ import psycopg2
 
 STATIONS = 100
 OF_A_STATION = 20  # steps a day
+OF_A_DAY = STATIONS * OF_A_STATION
 OF_A_SURNAME = 20  # steps
+OF_A_PATIENT = 3  # steps
+OPEN_DAYS = 30
 LAST_DAY = date(2026, 11, 30)
 
 _MODALITIES = ("CT", "MR", "DX", "US", "CR", "MG", "XA", "RF", "NM")
@@ -51,7 +55,7 @@ INSERT INTO worklist_record (
     scheduled_procedure_step_description, scheduled_procedure_step_id, scheduled_station_name,
     requested_procedure_id, status, step_status, sending_application, sending_facility,
     placer_order_number)
-SELECT 'W' || lpad((n / 3)::text, 7, '0'), name, ARRAY[lower(name)],
+SELECT 'W' || lpad((n / %(of_a_patient)s)::text, 7, '0'), name, ARRAY[lower(name)],
     to_char(date '1930-01-01' + n %% 30000, 'YYYYMMDD'), (ARRAY['F', 'M', 'O'])[1 + n %% 3],
     'A' || lpad(n::text, 8, '0'), '1.2.826.0.1.3680043.8.498.78.' || n, 'EXAMINATION ' || n %% 300,
     CASE station WHEN 0 THEN 'PT' ELSE (%(modalities)s::text[])[1 + station %% 9] END,
@@ -64,6 +68,23 @@ SELECT 'W' || lpad((n / 3)::text, 7, '0'), name, ARRAY[lower(name)],
     'HIS', 'WARD', 'P' || n
 FROM named
 """
+
+
+def open_steps(steps: int) -> range:
+    """Numbers of open steps, whose patients and surnames have all of theirs open, too."""
+    whole = OF_A_SURNAME * OF_A_PATIENT
+    return range(max(0, steps - OPEN_DAYS * OF_A_DAY), steps, whole)[1:-1]
+
+
+def surname(step: int) -> str:
+    """The family name of a step's patient."""
+    syllables, family = _SYLLABLES.split(), step // OF_A_SURNAME
+    return "".join(syllables[family // 25**place % 25] for place in range(4))
+
+
+def patient_id(step: int) -> str:
+    """The Patient ID of a step."""
+    return f"W{step // OF_A_PATIENT:07d}"
 
 
 def fill(connection: Any, steps: int, open_days: int) -> None:
@@ -81,8 +102,9 @@ def fill(connection: Any, steps: int, open_days: int) -> None:
         values = {
             "steps": steps,
             "stations": STATIONS,
-            "a_day": STATIONS * OF_A_STATION,
+            "a_day": OF_A_DAY,
             "of_a_surname": OF_A_SURNAME,
+            "of_a_patient": OF_A_PATIENT,
             "last_day": LAST_DAY,
             "open_days": open_days,
             "modalities": list(_MODALITIES),
@@ -108,7 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dsn")
     parser.add_argument("--steps", type=int, default=1_000_000)
-    parser.add_argument("--open-days", type=int, default=30)
+    parser.add_argument("--open-days", type=int, default=OPEN_DAYS)
     arguments = parser.parse_args()
     with closing(psycopg2.connect(arguments.dsn)) as connection:
         fill(connection, arguments.steps, arguments.open_days)

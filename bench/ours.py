@@ -11,13 +11,16 @@ from pathlib import Path
 from bench.processes import Absent, Command, spawn
 from bench.targets import HOST, Bench, Target
 
+USER, PASSWORD = "bench", "measured side by side"
+
 
 def start(target: Target, bench: Bench) -> None:
-    """Start it with default settings but for its ports, and make the move destination a peer."""
+    """Start it with default settings but for its ports; add the move destination and a user."""
     programs = Path(target.server["programs"] or "/nowhere")
     if not os.access(programs / "santepacs", os.X_OK):
         raise Absent(f"santepacs is not installed in {programs}")
     _add_peer(target, programs, bench)
+    _add_user(target, programs)
     serve: Command = (programs / "twistd", "--nodaemon", "--pidfile=", "santepacs")
     # Not where the sources lie: the installed wheel is measured.
     spawn(target, [*serve, *_arguments(target)], cwd="/")
@@ -45,12 +48,26 @@ def _arguments(target: Target) -> list[str]:
 
 
 def _add_peer(target: Target, programs: Path, bench: Bench) -> None:
-    def peer(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command: Command = [programs / "santepacs", *_arguments(target), "peer", *arguments]
-        return subprocess.run(command, cwd="/", capture_output=True, text=True)
+    # Where there is no data yet, nothing can be listed.
+    if bench.move_ae not in _command(target, programs, "peer", "list").stdout.split():
+        add = ("peer", "add", bench.move_ae, HOST, str(bench.move_port))
+        _done(target, _command(target, programs, *add))
 
-    if bench.move_ae in peer("list").stdout.split():
-        return
-    added = peer("add", bench.move_ae, HOST, str(bench.move_port))
-    if added.returncode:
-        raise RuntimeError(f"{target.name}: {added.stderr.strip()[-300:]}")
+
+def _add_user(target: Target, programs: Path) -> None:
+    if USER not in _command(target, programs, "user", "list").stdout.split():
+        add = ("user", "add", USER, "--password-stdin")
+        _done(target, _command(target, programs, *add, stdin=PASSWORD + "\n"))
+
+
+def _command(
+    target: Target, programs: Path, *arguments: str, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run an admin command."""
+    command: Command = [programs / "santepacs", *_arguments(target), *arguments]
+    return subprocess.run(command, cwd="/", input=stdin, capture_output=True, text=True)
+
+
+def _done(target: Target, command: subprocess.CompletedProcess[str]) -> None:
+    if command.returncode:
+        raise RuntimeError(f"{target.name}: {command.stderr.strip()[-300:]}")

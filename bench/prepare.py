@@ -28,6 +28,9 @@ def prepare(
     if target.data == "index":
         _fill_index(target, studies, note)
         return
+    if target.data == "worklist":
+        _fill_worklist(target, note)
+        return
     peer = Peer((HOST, target.dicom_port), (target.ae, bench.calling_ae), nodelay=True)
     with TemporaryDirectory(dir=scratch_folder()) as scratch:
         if target.dicom_port and target.find:
@@ -81,14 +84,22 @@ def _send_orders(target: Target, count: int, note: Callable[[str], None]) -> Non
 def _fill_index(target: Target, studies: int, note: Callable[[str], None]) -> None:
     if target.loaded.studies:
         return
-    python = Path(target.server["programs"]) / "python"
-    fill: Command = [
-        python,
-        HERE / "fill_index.py",
-        ours.index_dsn(target),
-        "--studies",
-        str(studies),
-    ]
-    subprocess.run(fill, check=True, cwd="/")
+    _write_rows(target, "fill_index.py", "--studies", studies)
     target.remember(replace(target.loaded, studies=studies))
     note(f"{target.name}: {studies} studies in the index")
+
+
+def _fill_worklist(target: Target, note: Callable[[str], None]) -> None:
+    steps = int(target.worklists[0].name)
+    if target.loaded.orders:
+        return
+    _write_rows(target, "fill_worklist.py", "--steps", steps)
+    target.remember(replace(target.loaded, orders=steps))
+    note(f"{target.name}: {steps} steps in the worklist")
+
+
+def _write_rows(target: Target, script: str, option: str, count: int) -> None:
+    """Let a script write rows into the target's database."""
+    python = Path(target.server["programs"]) / "python"
+    command: Command = [python, HERE / script, ours.index_dsn(target), option, str(count)]
+    subprocess.run(command, check=True, cwd="/")

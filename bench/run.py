@@ -58,7 +58,7 @@ def turns(plan: Plan) -> Iterator[tuple[Operation, str, int, Target]]:
 
 
 def _brief(row: Row) -> str:
-    what = f"{row.op:17s}{row.mode:9s}{row.target:18s}{row.rep}"
+    what = f"{row.op:18s}{row.mode:9s}{row.target:25s}{row.rep}"
     if row.error:
         return f"{what}  ERROR {row.error}"
     cpu = number(row.cpu)

@@ -25,7 +25,7 @@ def comparison(rows: Sequence[Row], first: str = "") -> str:
         lines = tables.setdefault(tuple(targets), [_head(targets, others)])
         cells = [_cell(measured[target]).rjust(_WIDTH) for target in targets]
         cells += [_ratios(measured[first], measured[other]).rjust(_RATIO_WIDTH) for other in others]
-        lines.append(f"{name:17s}{mode:9s}" + "".join(cells))
+        lines.append(f"{name:18s}{mode:9s}" + "".join(cells))
     legend = [
         f"x: how many times as fast {first} is | how many times less CPU time its server needs",
         "!: some repetitions failed, --details says why",
@@ -36,12 +36,12 @@ def comparison(rows: Sequence[Row], first: str = "") -> str:
 def details(rows: Sequence[Row]) -> str:
     """A line for each operation and target, with spread, throughput and what else was measured."""
     lines = [
-        f"{'op':17s}{'mode':9s}{'target':18s}{'ops/s':>9s}{'(min..max)':>19s}{'MB/s':>9s}"
+        f"{'op':18s}{'mode':9s}{'target':25s}{'ops/s':>9s}{'(min..max)':>19s}{'MB/s':>9s}"
         f"{'p50 ms':>9s}{'p99 ms':>9s}{'CPU ms/op':>10s}{'client':>9s}  n  more"
     ]
     for (name, mode), by_target in grouped(rows).items():
         for target, measured in by_target.items():
-            lines.append(f"{name:17s}{mode:9s}{target:18s}{_detail(summary(measured))}")
+            lines.append(f"{name:18s}{mode:9s}{target:25s}{_detail(summary(measured))}")
     return "\n".join(lines)
 
 
@@ -55,7 +55,7 @@ def number(value: float | None, scale: float = 1.0) -> str:
 
 def _head(targets: Sequence[str], others: Sequence[str]) -> str:
     return (
-        f"{'ops/s | p50 ms | CPU ms/op':26s}"
+        f"{'ops/s | p50 ms | CPU ms/op':27s}"
         + "".join(f"{name:>{_WIDTH}s}" for name in targets)
         + "".join(f"{'x ' + name:>{_RATIO_WIDTH}s}" for name in others)
     )

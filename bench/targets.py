@@ -58,6 +58,7 @@ class Target:
     data: str = "store"
     pid_files: tuple[str, ...] = ()
     server: Mapping[str, str] = field(default_factory=dict)
+    parser: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def http_port(self) -> int:

@@ -49,6 +49,7 @@ from santepacs.webport import web_server
 log = Logger()
 
 SETTINGS_INTERVAL = 2.0  # seconds between looks for settings that were saved elsewhere
+LAST_WORDS = 5.0  # seconds beyond its grace that each part has to write down where it stands
 FIRST_ADMINISTRATOR = "admin"
 PASSWORD_VARIABLE = "SANTEPACS_ADMIN_PASSWORD"
 
@@ -138,12 +139,7 @@ class SantepacsService(Service):
         self._files = ObjectFiles(directory.objects, directory.incoming, directory.aside)
         self._jobs = Queue(reactor, self._database, random.random, uuid.uuid4().hex)
         self._scheduling = Scheduling(
-            reactor,
-            settings,
-            self._threads,
-            self._database,
-            self._jobs,
-            _now,
+            reactor, settings, self._threads, self._database, self._jobs, _now
         )
         self._archive = Archive(
             self._database,
@@ -192,7 +188,7 @@ class SantepacsService(Service):
             self._scheduling.worklist,
             self._scheduling.receiver,
             lambda: self._scheduling.mappings,
-            OtherWorklists(self._threads, self._dicom.server.client).ask,
+            OtherWorklists(settings, self._threads, self._dicom.server.client).ask,
             self._jobs.wake,
             _now,
         )
@@ -287,10 +283,15 @@ class SantepacsService(Service):
 
     async def _stop(self) -> None:
         startup.notify_systemd("STOPPING=1")
+        grace = self._settings.server.stop_grace
+        # What waits then for a PostgreSQL that does not answer would wait for ever.
+        end = self._reactor.callLater(2 * grace + LAST_WORDS, self._database.stop)
         try:
-            await self._close_doors(self._settings.server.stop_grace)
+            await self._close_doors(grace)
         except Exception:  # noqa: BLE001 - whatever it is, the database must still be stopped
             log.failure("a door did not close orderly")
+        if end.active():
+            end.cancel()
         self._database.stop()
         self._threads.stop()
         self._foundation.release()

@@ -60,6 +60,11 @@ class ServerSettings:
         minimum=0,
         maximum=10_000_000,
     )
+    link_local: bool = option(
+        False,
+        "The portal's HL7 tools, HL7 nodes and worklist queries may connect to link-local "
+        "addresses (169.254.0.0/16, fe80::/10), such as a device on a direct cable.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

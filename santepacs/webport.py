@@ -10,7 +10,7 @@ from santepacs.access.setup import Setup
 from santepacs.archive.archive import Archive
 from santepacs.db.database import Database
 from santepacs.hl7.acknowledgement import Sender
-from santepacs.hl7.compose import order_message
+from santepacs.hl7.compose import control_for_others, order_message
 from santepacs.hl7.desk import Desk
 from santepacs.hl7.receiver import Receiver
 from santepacs.model.order import WorklistQuery, WorklistRecord
@@ -25,6 +25,8 @@ from santepacs.worklist.worklist import Worklist
 
 Ask = Callable[[Peer, WorklistQuery, int], Awaitable[list[WorklistRecord]]]
 """Asks another worklist server for at most so many records."""
+
+_REPEATED = "the very same message was accepted before; nothing was changed"
 
 
 class Tools:
@@ -45,21 +47,34 @@ class Tools:
         self._control_id = control_id
         self._ask = ask
 
-    def compose(self, record: WorklistRecord, application: str = "", facility: str = "") -> bytes:
-        """The record as an order message for this receiver."""
+    def compose(self, record: WorklistRecord) -> bytes:
+        """The record as an order message, to be kept."""
+        return self._compose(record, "NW", Sender("", ""))
+
+    def compose_for(self, application: str, facility: str, record: WorklistRecord) -> bytes:
+        """The record as a message that does to this receiver's order what was done to ours."""
+        return self._compose(record, control_for_others(record), Sender(application, facility))
+
+    def _compose(self, record: WorklistRecord, control: str, receiver: Sender) -> bytes:
         own = self._settings.hl7
         return order_message(
             record,
             sender=Sender(own.sending_application, own.sending_facility),
-            receiver=Sender(application, facility),
+            receiver=receiver,
             control_id=self._control_id(),
             now=self._clock(),
+            control=control,
         )
 
     async def take(self, content: bytes, source: str, actor: str) -> list[Verdict]:
         """Process the messages of a file as if they had come by the HL7 port."""
         return [
-            Verdict(verdict.code, verdict.text, verdict.location, verdict.key)
+            Verdict(
+                verdict.code,
+                _REPEATED if verdict.repeated else verdict.text,
+                verdict.location,
+                verdict.key,
+            )
             for verdict in await self._receiver.take(content, source, actor)
         ]
 

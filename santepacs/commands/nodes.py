@@ -3,9 +3,9 @@
 from argparse import Namespace
 
 from santepacs.commands.arguments import Commands, port, text
-from santepacs.commands.output import print_table
+from santepacs.commands.output import MOMENT, print_table
 from santepacs.commands.site import opened
-from santepacs.db import blocking, nodes
+from santepacs.db import blocking, callers, nodes
 from santepacs.db.database import Transaction
 from santepacs.db.nodes import Node
 
@@ -28,6 +28,9 @@ def declare(commands: Commands) -> None:
     node.command("delete", _delete, "remove an HL7 node").add_argument(
         "name", metavar="NAME", type=text
     )
+    node.command(
+        "unknown", _unknown, "list who called without being a node: address, why, count, when"
+    )
 
 
 def _add(arguments: Namespace) -> None:
@@ -46,6 +49,16 @@ def _list(arguments: Namespace) -> None:
             (node.name, node.host, node.port or "", "enabled" if node.enabled else "disabled")
             for node in blocking.transaction(foundation.dsn, nodes.list_all)
         )
+
+
+def _unknown(arguments: Namespace) -> None:
+    with opened(arguments) as foundation:
+        noted = blocking.transaction(foundation.dsn, callers.everyone)
+    print_table(
+        (each.address, each.reason, each.count, f"{each.last_seen:{MOMENT}}")
+        for each in noted
+        if each.protocol == "hl7"
+    )
 
 
 def _delete(arguments: Namespace) -> None:

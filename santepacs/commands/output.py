@@ -13,6 +13,7 @@ from santepacs.errors import Malformed
 from santepacs.logs import one_line
 
 MAXIMUM_FILE = 1_000_000  # bytes of a settings or mapping file
+MOMENT = "%Y-%m-%dT%H:%M:%SZ"  # of UTC
 _LONGEST_CELL = 500  # characters
 
 

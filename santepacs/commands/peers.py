@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from santepacs.commands.arguments import BAD_USAGE, Commands, port, text
-from santepacs.commands.output import print_table, tell
+from santepacs.commands.output import MOMENT, print_table, tell
 from santepacs.commands.site import opened
 from santepacs.db import blocking, callers, peers
 from santepacs.db.database import Transaction
@@ -20,7 +20,6 @@ from santepacs.settings import Settings
 
 MOVE_TO_OTHERS = "move-to-others"
 _FLAGS = {**{name: f"may_{name}" for name in PERMISSIONS}, MOVE_TO_OTHERS: "may_move_to_others"}
-_MOMENT = "%Y-%m-%dT%H:%M:%SZ"  # of UTC
 _MEANING = (
     f"joined by commas: {', '.join(PERMISSIONS)}, and {MOVE_TO_OTHERS} (whether its C-MOVE may "
     "send to others than itself; denied unless it is allowed)"
@@ -127,7 +126,7 @@ def _stripped(argument: str) -> str:
 
 def _charset(argument: str) -> str:
     if argument not in ("", TRANSLITERATED) and charsets.asked(text(argument).encode()) is None:
-        raise ArgumentTypeError("is no Specific Character Set that can be written")
+        raise ArgumentTypeError("is no Specific Character Set like ISO_IR 126")
     return argument
 
 
@@ -221,7 +220,7 @@ def _warn(peer: Peer, arguments: Namespace, settings: Settings) -> None:
     if arguments.certificate:
         until = tls.expiry(tls.read_certificate(arguments.certificate))
         if until < datetime.now(UTC):
-            tell(f"its certificate has expired ({until:{_MOMENT}})")
+            tell(f"its certificate has expired ({until:{MOMENT}})")
     is_here = any(each.host == "localhost" or is_loopback(each.host) for each in peer.addresses)
     if arguments.deny and is_here and settings.dicom.trust_loopback:
         tell("callers on this machine may do everything while dicom.trust_loopback is on")
@@ -231,7 +230,7 @@ def _unknown(arguments: Namespace) -> None:
     with opened(arguments) as foundation:
         noted = blocking.transaction(foundation.dsn, callers.everyone)
     print_table(
-        (each.title, each.address, each.reason, each.count, f"{each.last_seen:{_MOMENT}}")
+        (each.title, each.address, each.reason, each.count, f"{each.last_seen:{MOMENT}}")
         for each in noted
         if each.protocol == "dicom"
     )

@@ -133,8 +133,11 @@ def _see(arguments: Namespace) -> None:
             tell(note)
     if isinstance(seen, Explanation):
         print_table(("yes" if one.matches else "no", one.key, one.text) for one in seen.reasons)
-        print(f"record {seen.stored.id} is {'' if seen.is_found else 'not '}found")
+        sent = "is sent" if seen.is_found else "is not sent"
+        print(f"record {seen.stored.id} {sent} to {arguments.ae_title}")
         return
+    if not seen.records and not seen.refusal:
+        tell("no step is found; --from and the other keys ask otherwise, --record ID says why not")
     print_table((stored.id, *_row(stored.record)) for stored in seen.records)
     if seen.is_cut:
         tell(f"only the first {len(seen.records)} are sent (worklist.maximum_results)")
@@ -170,7 +173,7 @@ def _query(arguments: Namespace) -> None:
             tell(f"{found.left_out} answers could not be read")
         if arguments.keep and found.records:
             added, changed = with_reactor(foundation, lambda run: _keep(run, foundation, found))
-            tell(f"{added} records added, {changed} changed")
+            tell(f"records added: {added}, changed: {changed}")
 
 
 def _server(arguments: Namespace, foundation: Foundation) -> Peer:

@@ -56,6 +56,16 @@ async def forget(tx: Transaction, caller_id: int) -> None:
     await tx.execute("DELETE FROM caller WHERE id = %s", caller_id)
 
 
+async def forget_peer(tx: Transaction, ae_title: str) -> None:
+    """What calls itself so has become a peer."""
+    await tx.execute("DELETE FROM caller WHERE protocol = 'dicom' AND title = %s", ae_title)
+
+
+async def forget_node(tx: Transaction, host: str) -> None:
+    """What calls from this address has become an HL7 node."""
+    await tx.execute("DELETE FROM caller WHERE protocol = 'hl7' AND address = %s", host)
+
+
 def _clean(text: str) -> str:
     """What a stranger calls itself, without control characters, cut to 64."""
     return "".join(c for c in text[:64] if c.isprintable()).strip()

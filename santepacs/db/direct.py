@@ -102,8 +102,14 @@ class DirectConnection:
         if self._connection is None or self._connection.closed:
             self._connect()
         cursor = self._connection.cursor()
-        cursor.execute(sql, parameters or None)
-        self._wait(self._statement_timeout + _MARGIN)
+        try:
+            cursor.execute(sql, parameters or None)
+            self._wait(self._statement_timeout + _MARGIN)
+        except BaseException as error:
+            # Without PostgreSQL's own word the statement may run still, and no other could.
+            if getattr(error, "pgcode", None) is None:
+                self._close()
+            raise
         rows: list[Any] = cursor.fetchall()
         return rows
 

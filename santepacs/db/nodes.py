@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from santepacs.db import callers
 from santepacs.db.database import Transaction
 from santepacs.errors import Conflict, Malformed, NotFound
 
@@ -40,6 +41,7 @@ async def add(tx: Transaction, node: Node) -> None:
     )
     if not added:
         raise Conflict("there is already an HL7 node of this name")
+    await callers.forget_node(tx, node.host)
 
 
 async def list_all(tx: Transaction) -> list[Node]:

@@ -132,10 +132,11 @@ async def delete(tx: Transaction, keys: Sequence[int]) -> int:
 
 
 # What a modality or its user cannot do without.
+_STATION = "scheduled_station_ae_title"
 _NEEDED = {
     "patient_name": "no patient name",
     "patient_id": "no Patient ID",
-    "scheduled_station_ae_title": "no station AE title",
+    _STATION: "no station AE title",
     "modality": "no modality",
     "start_date": "no start date",
 }
@@ -186,11 +187,14 @@ ORDER BY k.id, c.place
 """
 
 
-async def doubtful(tx: Transaction, records: Sequence[StoredRecord]) -> dict[int, list[str]]:
+async def doubtful(
+    tx: Transaction, records: Sequence[StoredRecord], *, needs_station: bool = True
+) -> dict[int, list[str]]:
     """What is missing in records or speaks against them, in words, by their keys; records that
-    are in order are left out. Made for the records of a page.
+    are in order are left out. Made for the records of a page. `needs_station`: whether a step of
+    no station is missed by scanners that ask for theirs.
     """
-    reasons = {one.id: _missing(one.record) for one in records}
+    reasons = {one.id: _missing(one.record, needs_station) for one in records}
     rows = await tx.fetch_all(
         _CONFLICTS,
         [one.id for one in records],
@@ -209,8 +213,12 @@ async def doubtful(tx: Transaction, records: Sequence[StoredRecord]) -> dict[int
     return {key: found for key, found in reasons.items() if found}
 
 
-def _missing(record: WorklistRecord) -> list[str]:
-    missing = [reason for name, reason in _NEEDED.items() if not getattr(record, name)]
+def _missing(record: WorklistRecord, needs_station: bool) -> list[str]:
+    missing = [
+        reason
+        for name, reason in _NEEDED.items()
+        if not getattr(record, name) and (needs_station or name != _STATION)
+    ]
     if not any(getattr(record, name) for name in _PROCEDURE):
         missing.append("no procedure")
     return missing

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from santepacs.db import callers
 from santepacs.db.database import Transaction
 from santepacs.errors import Conflict, NotFound
 from santepacs.model.peers import Address, Peer, checked
@@ -36,8 +37,9 @@ async def add(tx: Transaction, peer: Peer) -> None:
         *_columns(peer),
     )
     if not added:
-        raise Conflict(f"there is a peer {peer.ae_title} already")
+        raise Conflict(f"there is a peer {peer.ae_title} already; it can be edited")
     await _add_addresses(tx, peer)
+    await callers.forget_peer(tx, peer.ae_title)
 
 
 async def change(tx: Transaction, ae_title: str, peer: Peer) -> None:
@@ -59,6 +61,7 @@ async def change(tx: Transaction, ae_title: str, peer: Peer) -> None:
         raise NotFound(f"there is no peer {ae_title}")
     await tx.execute("DELETE FROM peer_address WHERE ae_title = %s", peer.ae_title)
     await _add_addresses(tx, peer)
+    await callers.forget_peer(tx, peer.ae_title)
 
 
 async def delete(tx: Transaction, ae_title: str) -> None:

@@ -11,6 +11,7 @@ from pynetdicom.dsutils import encode
 from pynetdicom.presentation import PresentationContext
 from twisted.logger import Logger
 
+from santepacs.destinations import Permit, anywhere, for_dicom
 from santepacs.dicom import debugging, identifier, message
 from santepacs.dicom.client import Client
 from santepacs.dicom.contexts import MODALITY_WORKLIST_FIND
@@ -22,6 +23,7 @@ from santepacs.logs import fault
 from santepacs.model.order import WorklistQuery, WorklistRecord
 from santepacs.model.peers import Peer
 from santepacs.model.transfer_syntaxes import EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN
+from santepacs.settings import Settings
 from santepacs.threads import Threads
 from santepacs.worklist.requests import record_of, request_of
 
@@ -49,21 +51,26 @@ class Answered:
 class OtherWorklists:
     """Asks other worklist servers, from the reactor."""
 
-    def __init__(self, threads: Threads, client: Client) -> None:
+    def __init__(self, settings: Settings, threads: Threads, client: Client) -> None:
+        self._settings = settings
         self._threads = threads
         self._client = client
 
     async def ask(self, peer: Peer, query: WorklistQuery, limit: int) -> list[WorklistRecord]:
         """At most `limit` records of `peer`. Raises Unavailable, Forbidden or Malformed."""
-        found = await self._threads.run(find_worklist, self._client, peer, query, limit)
+        permit = for_dicom(self._settings)
+        found = await self._threads.run(find_worklist, self._client, peer, query, limit, permit)
         return found.records
 
 
-def find_worklist(client: Client, peer: Peer, query: WorklistQuery, limit: int) -> Answered:
+def find_worklist(
+    client: Client, peer: Peer, query: WorklistQuery, limit: int, permit: Permit = anywhere
+) -> Answered:
     """What another worklist server has that matches, at most `limit` records. Blocking.
 
-    Raises Unavailable when it does not answer or cannot now, Forbidden when it refuses us,
-    Malformed when it does not take the query or cannot be understood.
+    `permit`: where it may be. Raises Unavailable when it does not answer or cannot now, Forbidden
+    when it refuses us, Malformed when it does not take the query, cannot be understood or may not
+    be asked.
     """
     debugging.keep_content_out_of_logs()
     context = build_context(
@@ -72,7 +79,7 @@ def find_worklist(client: Client, peer: Peer, query: WorklistQuery, limit: int) 
     limit = max(1, min(limit, MAXIMUM_ANSWERS))
     records: list[WorklistRecord] = []
     left_out = 0
-    with client.association(peer, [context]) as association:
+    with client.association(peer, [context], permit=permit) as association:
         accepted = association.accepted_contexts[0]
         answers = _answers(association, accepted, peer, query)
         for answer in answers:

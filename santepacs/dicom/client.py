@@ -12,6 +12,7 @@ from typing import Any
 from pynetdicom import AE, build_context
 from pynetdicom.presentation import PresentationContext
 
+from santepacs.destinations import Permit, anywhere
 from santepacs.dicom import associate, tls
 from santepacs.dicom.connection import Connection
 from santepacs.dicom.contexts import NATIVE, VERIFICATION
@@ -85,14 +86,15 @@ class Client:
         contexts: Sequence[PresentationContext],
         *,
         roles: Roles | None = None,
+        permit: Permit = anywhere,
     ) -> Iterator[UpperAssociation]:
         """An established association with the peer's first address that answers.
 
-        It is released at the end, or aborted if the end is an exception. Raises Unavailable when
-        there is none to be had, Forbidden when the peer refuses us, Malformed when our settings for
-        TLS cannot be used.
+        It is released at the end, or aborted if the end is an exception. `permit` is asked before
+        anything is said. Raises Unavailable when there is none to be had, Forbidden when the peer
+        refuses us, Malformed when our settings for TLS cannot be used; and what `permit` raises.
         """
-        with self._watching() as connecting:
+        with self._watching(permit) as connecting:
             association = self._request(peer, contexts, roles, connecting)
             with _released(association):
                 if not association.is_established:
@@ -101,11 +103,12 @@ class Client:
                 yield association
 
     @contextmanager
-    def _watching(self) -> Iterator[Connecting]:
+    def _watching(self, permit: Permit) -> Iterator[Connecting]:
         """Have `stop` end the connections that are begun meanwhile."""
         begun: set[Connection] = set()
 
-        def connecting(connection: Connection) -> None:
+        def connecting(connection: Connection, remote: str, port: int, local: str) -> None:
+            permit(remote, port, local)
             with self._lock:
                 if self._stopped:
                     raise Unavailable("the server is stopping")

@@ -9,8 +9,9 @@ from typing import Any
 
 from santepacs.dicom.connection import Connection
 
-Connecting = Callable[[Connection], None]
-"""Gets a connection that was begun, to call its `interrupt` if need be."""
+Connecting = Callable[[Connection, str, int, str], None]
+"""Gets a connection that was begun, to call its `interrupt` if need be, where it leads to (address
+and port), and our end's address."""
 
 
 def dial(
@@ -35,7 +36,7 @@ def dial(
                 sock.connect(address)
             connection = Connection(sock)
             # Not earlier: what is not begun cannot be interrupted.
-            connecting(connection)
+            connecting(connection, str(address[0]), port, sock.getsockname()[0])
             _await_answer(sock, timeout)
             return connection, sock.getpeername()
         except OSError as error:
@@ -47,7 +48,7 @@ def dial(
     raise problem
 
 
-def unwatched(_connection: Connection) -> None:
+def unwatched(_connection: Connection, _remote: str, _port: int, _local: str) -> None:
     """For connections that nobody wants to interrupt."""
 
 

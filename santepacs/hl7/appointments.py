@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import chain
 
 from santepacs.hl7.message import Message, Segments
-from santepacs.hl7.orders import grouped
+from santepacs.hl7.orders import bounded, grouped
 from santepacs.hl7.records import RecordReader
 from santepacs.hl7.refusal import Refusal
 from santepacs.model.order import Action, OrderCommand, StepStatus
@@ -64,7 +64,7 @@ def appointment_commands(message: Message, mapping: FieldMapping) -> list[OrderC
         raise Refusal("100", "PID^2", "an appointment has one patient")
     action, status = EVENTS[message.event]
     reader = RecordReader(message, appointment_mapping(mapping))
-    steps = [message] if action is Action.MOVE else appointments_of(message)
+    steps = [message] if action is Action.MOVE else bounded(appointments_of(message))
     return [_command(reader, step, action, status) for step in steps]
 
 

@@ -75,6 +75,16 @@ def _encoded(text: str, codec: str) -> bytes | None:
     return encoded if decode(encoded).text == text else None
 
 
+def control_for_others(record: WorklistRecord) -> str:
+    """ORC-1 for a system that may know the order already: it must not place what is canceled."""
+    match record.step_status:
+        case StepStatus.CANCELED:
+            return "CA"
+        case StepStatus.DISCONTINUED:
+            return "DC"
+    return "NW"
+
+
 def data(value: str) -> str:
     """`value` as wire text that reads back as it was and can end nothing."""
     if value.strip() == _NULL:

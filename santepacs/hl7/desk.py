@@ -12,10 +12,11 @@ from datetime import datetime
 from typing import Any
 
 from twisted.internet.defer import CancelledError
-from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.protocol import Protocol
 
+from santepacs.destinations import for_hl7
 from santepacs.errors import Malformed, SantepacsError, Unavailable
 from santepacs.hl7 import names, reading, sender
 from santepacs.hl7.acknowledgement import escape
@@ -173,14 +174,19 @@ class Desk:
         return verdict.key
 
     async def send(self, host: str, port: int, raw: bytes) -> Answer:
-        """Send by MLLP. Raises Unavailable, or Malformed for an answer that is none."""
-        return await sender.send(self._reactor, host, port, raw, self._settings.hl7.send_timeout)
+        """Send by MLLP. Raises Unavailable, or Malformed for an answer that is none and a place
+        where nothing may be sent to.
+        """
+        timeout, permit = self._settings.hl7.send_timeout, for_hl7(self._settings)
+        return await sender.send(self._reactor, host, port, raw, timeout, permit)
 
     async def knock(self, host: str, port: int) -> int:
-        """Connect and hang up; gives milliseconds. Raises Unavailable."""
+        """Connect and hang up; gives milliseconds. Raises Unavailable, or Malformed for a place
+        where nothing may be sent to.
+        """
         began = self._reactor.seconds()
         endpoint = HostnameEndpoint(self._reactor, host, port, KNOCK_TIMEOUT)
-        connecting = connectProtocol(endpoint, Protocol())
+        connecting = sender.connect(endpoint, Protocol())
         connecting.addTimeout(KNOCK_TIMEOUT, self._reactor)
         try:
             connection = await connecting
@@ -190,7 +196,10 @@ class Desk:
             refused = getattr(problem, "osError", None) == 111
             said = "refuses connections" if refused else "does not answer"
             raise Unavailable(f"port {port} {said}") from None
-        connection.transport.abortConnection()
+        try:
+            sender.check(connection.transport, for_hl7(self._settings))
+        finally:
+            connection.transport.abortConnection()
         return round(1000 * (self._reactor.seconds() - began))
 
 

@@ -19,7 +19,8 @@ MAXIMUM_LINES = 300_000  # a wrapped document of 16 MB in an OBX has 200,000
 MAXIMUM_MESSAGES = 1_000
 MAXIMUM_VALUE = 64 * 1024  # characters of a value that are decoded; no record field holds more
 
-_HEADER = re.compile(rb"(?:^|(?<=[\r\n]))[ \t]*MSH(?=[^A-Za-z0-9\s])")
+# After a line end: what begins with one of two bytes is found several times as fast.
+_HEADER = re.compile(rb"[\r\n][ \t]*+MSH(?=[^A-Za-z0-9\s])")
 _NAME = re.compile(r"[A-Z][A-Z0-9]{2}")
 _ENVELOPE = ("FHS", "BHS", "BTS", "FTS")
 # Lower-case names are accepted for segments that are known, not for any word of wrapped text.
@@ -210,12 +211,12 @@ def split_messages(payload: bytes) -> list[bytes]:
     """
     if wide_codec(payload):
         return [payload]
-    starts = [match.start() for match in _HEADER.finditer(payload.removeprefix(b"\xef\xbb\xbf"))]
+    body = payload.removeprefix(b"\xef\xbb\xbf")
+    starts = [match.start() for match in _HEADER.finditer(b"\r" + body)]
     if len(starts) > MAXIMUM_MESSAGES:
         raise Refusal("207", "", f"more than {MAXIMUM_MESSAGES} messages in one frame")
     if not starts:
         return [payload]
-    body = payload.removeprefix(b"\xef\xbb\xbf")
     ends = [*starts[1:], len(body)]
     return [body[start:end] for start, end in zip(starts, ends, strict=True)]
 

@@ -8,12 +8,15 @@ its OBR (such as TQ1) to each OBR of that ORC. An OBR with several IPC is as man
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from santepacs.hl7.message import Message, Segment, Segments
 from santepacs.hl7.records import RecordReader
 from santepacs.hl7.refusal import Refusal
 from santepacs.model.order import Action, OrderCommand, WorklistRecord, order_control
 from santepacs.worklist.mapping import FieldMapping
+
+MAXIMUM_STEPS = 500  # of a message; all of them are decided upon in one turn of the reactor
 
 
 def order_commands(message: Message, mapping: FieldMapping) -> list[OrderCommand]:
@@ -25,9 +28,17 @@ def order_commands(message: Message, mapping: FieldMapping) -> list[OrderCommand
     if sum(segment.name == "PID" for segment in message) > 1:
         raise Refusal("100", "PID^2", "an order message has one patient")
     reader = RecordReader(message, mapping)
-    found = [_command(reader, order) for order in orders_of(message)]
+    found = [_command(reader, order) for order in bounded(orders_of(message))]
     if not found:
         raise Refusal("100", "ORC^1", "no ORC or OBR segment")
+    return found
+
+
+def bounded(steps: Iterator[Segments]) -> list[Segments]:
+    """The steps of a message, or its patients. Raises Refusal when there are too many."""
+    found = list(islice(steps, MAXIMUM_STEPS + 1))
+    if len(found) > MAXIMUM_STEPS:
+        raise Refusal("207", "", f"more than {MAXIMUM_STEPS} orders, services or patients")
     return found
 
 

@@ -15,6 +15,7 @@ from santepacs.db import nodes, outgoing
 from santepacs.db.database import Database, Transaction
 from santepacs.db.nodes import Node
 from santepacs.db.outgoing import KIND, Due
+from santepacs.destinations import for_hl7
 from santepacs.errors import Malformed, Unavailable
 from santepacs.hl7.sender import Answer, UnusableAnswer, send
 from santepacs.job import Job, Retries
@@ -65,7 +66,12 @@ class Outbox:
         try:
             node = await self._node(name)
             answer = await send(
-                self._reactor, node.host, node.port, due.raw, self._settings.hl7.send_timeout
+                self._reactor,
+                node.host,
+                node.port,
+                due.raw,
+                self._settings.hl7.send_timeout,
+                for_hl7(self._settings),
             )
         except Unavailable as problem:
             await self._try_again(name, due, Answer("", str(problem), b""))

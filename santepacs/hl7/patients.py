@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from santepacs.hl7.message import Message, Segment, Segments
+from santepacs.hl7.orders import bounded
 from santepacs.hl7.records import RecordReader, authority, identity
 from santepacs.hl7.refusal import Refusal
 from santepacs.model.order import PatientAction, PatientCommand, WorklistRecord
@@ -28,6 +29,7 @@ EVENTS: dict[str, PatientAction] = {
     **dict.fromkeys((*_CANCELS, *_ELSEWHERE), PatientAction.NOTHING),
 }
 _JOINING = (PatientAction.MERGE, PatientAction.RENUMBER)
+_ID_LENGTH = 64
 _FIELDS = (
     *("patient_id", "patient_name", "patient_birth_date", "patient_sex"),
     *("medical_alerts", "allergies"),
@@ -44,7 +46,7 @@ def patient_commands(message: Message, mapping: FieldMapping) -> list[PatientCom
     if action is PatientAction.NOTHING:
         patient_id, issuer = identity(message, mapping)
         return [PatientCommand(action, reader.sender(patient_id=patient_id, patient_issuer=issuer))]
-    persons = list(_persons(message))
+    persons = bounded(_persons(message))
     if not persons:
         raise Refusal("100", "PID^1", "no PID segment")
     if len(persons) > 1 and action not in _JOINING:
@@ -91,11 +93,15 @@ def _prior(reader: RecordReader, person: Segments, record: WorklistRecord) -> tu
     for repetition in range(1, min(repetitions, 20) + 1):
         prior_id = person.value("MRG", 1, 1, repetition).strip()
         if prior_id and prior_id != NULL:
-            found.append((values.text(prior_id, "LO"), authority(person, "MRG", 1, repetition)))
+            found.append((prior_id, authority(person, "MRG", 1, repetition)))
     if not found:
         raise Refusal("101", reader.place(person, "MRG^1^1"), "no prior patient identifier")
     same_issuer = (one for one in found if one[1] == record.patient_issuer)
-    prior_id, prior_issuer = next(same_issuer, found[0])
+    sent, prior_issuer = next(same_issuer, found[0])
+    if len(sent) > _ID_LENGTH:  # cut, it could be another patient's
+        place = reader.place(person, "MRG^1^1")
+        raise Refusal("102", place, f"the Patient ID has more than {_ID_LENGTH} characters")
+    prior_id = values.text(sent, "LO")
     issuers = {prior_issuer, record.patient_issuer} - {""}
     if prior_id == record.patient_id and len(issuers) < 2:
         place = reader.place(person, "MRG^1^1")

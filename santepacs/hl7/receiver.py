@@ -37,7 +37,7 @@ class Verdict:
     """What became of a message: `code` of table 0008 (empty: it is never answered), and why.
 
     `location`: of an error, as in ERR-2. `key`: its place in the log; None when it could not be
-    kept there.
+    kept there. `repeated`: it had been accepted before, and nothing was done.
     """
 
     code: str
@@ -45,6 +45,7 @@ class Verdict:
     location: str = ""
     key: int | None = None
     refusal: Refusal | None = None
+    repeated: bool = False
 
 
 class Receiver:
@@ -151,7 +152,7 @@ class Receiver:
         if message.charset.doubtful:
             warnings.append(f"the text is not {message.charset.declared or 'UTF-8'}")
         self._note(arrival, "accepted", *warnings)
-        return Verdict("AA", "; ".join(warnings), key=outcome.message)
+        return Verdict("AA", "; ".join(warnings), key=outcome.message, repeated=outcome.repeated)
 
     async def _unreadable(self, payload: bytes, source: str, refusal: Refusal) -> bytes | None:
         arrival = _bounded(self._arrival(payload, source))

@@ -58,7 +58,7 @@ class Desk(Protocol):
         """Let a kept or corrected message arrive anew; returns the key of its log entry."""
 
     async def send(self, host: str, port: int, raw: bytes) -> Any:
-        """Send by MLLP; gives `santepacs.hl7.sender.Answer`. Raises Unavailable."""
+        """Send by MLLP; gives `santepacs.hl7.sender.Answer`. Raises Unavailable, Malformed."""
 
     async def knock(self, host: str, port: int) -> int:
-        """Connect and hang up; gives milliseconds. Raises Unavailable."""
+        """Connect and hang up; gives milliseconds. Raises Unavailable, Malformed."""

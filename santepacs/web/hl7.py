@@ -3,6 +3,7 @@
 Whoever is logged in may look; running a message again needs `Permission.EDIT_WORKLIST`.
 """
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -88,8 +89,10 @@ class Hl7Pages:
     async def message(self, request: Request, key: str) -> bytes:
         """One message: as sent, field by field, its answer, its records, and why."""
         row = await self._row(key)
-        first = request.fields().get("from", "1")
-        reading = await self._desk.read(row.raw, int(first) if first.isdecimal() else 1)
+        first = request.fields().get("from", "")
+        reading = await self._desk.read(
+            row.raw, int(first) if re.fullmatch("[0-9]{1,9}", first) else 1
+        )
         traces = await self._desk.trace(row.raw) if len(row.raw) <= TRACED else []
 
         async def work(tx: Transaction) -> list[MessageRow]:
@@ -118,7 +121,7 @@ class Hl7Pages:
         """All of a field that the page shows shortened, as plain text."""
         values = request.fields()
         index, number = (values.get(name, "") for name in ("segment", "field"))
-        if not (index.isdecimal() and number.isdecimal() and len(index + number) < 12):
+        if not all(re.fullmatch("[0-9]{1,9}", text) for text in (index, number)):
             raise not_found()
         row = await self._row(key)
         text = await self._desk.whole_field(row.raw, int(index), int(number))

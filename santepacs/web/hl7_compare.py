@@ -1,12 +1,13 @@
 """Compare two HL7 messages (S105): kept ones, files, or pasted text; field by field."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from santepacs.access.permissions import Permission
 from santepacs.db.database import Database
 from santepacs.errors import Malformed, NotFound
 from santepacs.web.desk import Desk
-from santepacs.web.hl7_compose import FORM_LIMIT, kept, text_of
+from santepacs.web.hl7_compose import FORM_LIMIT, TEXT_LIMIT, kept, text_of
 from santepacs.web.hl7_text import in_form, visible
 from santepacs.web.multipart import File
 from santepacs.web.renderer import Renderer
@@ -16,6 +17,8 @@ from santepacs.web.routes import page, upload
 HERE = "/hl7/compare"
 ALWAYS_DIFFERENT = ("MSH-7", "MSH-10")
 """Time and number of a message: no two are the same."""
+SHOWN_FIELDS = 2_000
+"""A page with all fields of a huge message would keep the server and the browser busy."""
 _SIDES = ("first", "second")
 
 
@@ -69,7 +72,10 @@ class ComparePages:
         if key:
             names[side] = f"Message {key}"
             return await self._kept(key)
-        return fields.get(f"{side}_text", "")
+        text = fields.get(f"{side}_text", "")
+        if len(text) > TEXT_LIMIT:
+            raise Malformed("the message is too large to be compared in a browser")
+        return text
 
     async def _kept(self, key: str) -> str:
         return await text_of(self._desk, await kept(self._database, key))
@@ -93,6 +99,7 @@ class ComparePages:
             except Malformed as problem:
                 request.setResponseCode(400)
                 problems["compare"] = str(problem)
+        tables, is_cut = shown(segments or (), bool(options["differences"]))
         if template == "hl7/compare_export.html":
             if segments is None:
                 template = "hl7/compare.html"
@@ -109,10 +116,34 @@ class ComparePages:
             options=options,
             problems=problems,
             segments=segments,
+            shown=tables,
+            is_cut=is_cut,
             ignored=ALWAYS_DIFFERENT,
             field_name=self._desk.field_name,
             visible=visible,
         )  # fmt: skip
+
+
+def shown(
+    segments: Sequence[Any], only_differences: bool
+) -> tuple[list[tuple[Any, list[Any]]], bool]:
+    """The segments of the tables, each with its fields; and whether some are left out."""
+    found: list[tuple[Any, list[Any]]] = []
+    room = SHOWN_FIELDS
+    for segment in segments:
+        if only_differences and segment.verdict.value == "same":
+            continue
+        left_out = ("same", "ignored") if only_differences else ()
+        fields = [
+            field
+            for field in segment.fields
+            if (field.first or field.second) and field.verdict.value not in left_out
+        ]
+        if len(fields) >= room:
+            return [*found, (segment, fields[:room])], True
+        found.append((segment, fields))
+        room -= len(fields) + 1
+    return found, False
 
 
 def as_bytes(text: str) -> bytes:

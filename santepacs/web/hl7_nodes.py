@@ -115,7 +115,7 @@ class NodePages:
         tested: dict[str, Any] = {"name": node.name, "problem": "", "milliseconds": 0}
         try:
             tested["milliseconds"] = await self._desk.knock(node.host, node.port)
-        except Unavailable as problem:
+        except (Malformed, Unavailable) as problem:
             tested["problem"] = str(problem)
         return await self._page(request, {"enabled": "yes"}, tested=tested)
 

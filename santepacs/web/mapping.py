@@ -1,6 +1,8 @@
 """The mapping page (S71-S79): a message on the left, the table of the HL7 field mapping on the
 right, what it gives, and what a change would do to the last messages before it is saved."""
 
+import re
+
 from twisted.logger import Logger
 
 from santepacs.access.permissions import Permission
@@ -13,7 +15,7 @@ from santepacs.web import mapping_form
 from santepacs.web.desk import Desk
 from santepacs.web.hl7_compose import FORM_LIMIT, kept, text_of
 from santepacs.web.hl7_text import in_form, moment, visible
-from santepacs.web.mapping_form import EVERYBODY, LABELS, Work
+from santepacs.web.mapping_form import EVERYBODY, LABELS, Sender, Work
 from santepacs.web.multipart import File
 from santepacs.web.renderer import Renderer
 from santepacs.web.request import Request
@@ -50,6 +52,8 @@ class MappingPages:
         if not key and "message" not in values:
             newest = await self._recent(1)
             key = str(newest[0].id) if newest else ""
+        if "sender" not in values:
+            work = Work(work.mappings, await self._reading(work.mappings, key))
         return await self._page(request, work, {"message": key}, saved="saved" in values)
 
     @upload(HERE, Permission.ADMINISTRATOR, limit=FORM_LIMIT)
@@ -90,9 +94,8 @@ class MappingPages:
         name = request.who
         log.info("user {user} saved the HL7 field mapping", user=name)
         key = sample["message"]
-        return request.see_other(
-            f"{HERE}?saved&message={key}" if key.isascii() and key.isdigit() else f"{HERE}?saved"
-        )
+        shown = f"&message={key}" if re.fullmatch("[0-9]{1,18}", key) else ""
+        return request.see_other(f"{HERE}?saved{shown}")
 
     async def _in_force(self) -> Mappings:
         """What is saved, which the HL7 port takes up within two seconds."""
@@ -102,6 +105,14 @@ class MappingPages:
 
         saved = await self._database.transaction("HL7 mapping", work, read_only=True)
         return mapping_json.parsed(saved, "it") if saved else self._desk.mappings
+
+    async def _reading(self, mappings: Mappings, key: str) -> Sender:
+        """Whose mapping reads the message of the log with this key."""
+        try:
+            reading = await self._desk.read(await kept(self._database, key))
+        except (Malformed, NotFound):
+            return EVERYBODY
+        return mappings.sender_of(reading.sending_application, reading.sending_facility)
 
     async def _recent(self, limit: int) -> list[MessageRow]:
         async def work(tx: Transaction) -> list[MessageRow]:

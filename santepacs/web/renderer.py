@@ -47,6 +47,7 @@ class Renderer:
             clock=shown.clock_time,
             size=shown.size,
             plural=shown.plural,
+            hl7_place=shown.hl7_place,
             shortened=shown.shortened,
             modality_names=shown.modality_names,
             moment=shown.moment,

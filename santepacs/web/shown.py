@@ -17,6 +17,8 @@ MODALITIES = {
     "SC": "secondary capture", "SR": "structured report", "US": "ultrasound",
     "XA": "X-ray angiography",
 }  # fmt: skip
+# Of HL7's ERR-2: segment, its number, field, repetition, component, as far as they are known.
+_LOCATION = re.compile(r"^([A-Z][A-Z0-9]{2})\^(\d+)(?:\^(\d+))?(?:\^(\d+))?(?:\^(\d+))?(?!\S)")
 SEXES = {"F": "female", "M": "male", "O": "other"}
 
 
@@ -89,6 +91,17 @@ def plural(count: int, one: str, many: str = "") -> str:
     """``1 study``, ``1 204 images``."""
     number = f"{count:,}".replace(",", "\u202f")
     return f"{number} {one if count == 1 else many or one + 's'}"
+
+
+def hl7_place(text: str) -> str:
+    """`text` with the ERR-2 location at its beginning (``PID^1^3``) as people write it: PID-3."""
+    return _LOCATION.sub(_place, text, count=1)
+
+
+def _place(found: re.Match[str]) -> str:
+    segment, number, field, _, component = found.groups()
+    which = f"{segment}[{number}]" if number != "1" else segment
+    return which + (f"-{field}" if field else "") + (f".{component}" if component else "")
 
 
 def shortened(text: str, keep: int = 14) -> str:

@@ -106,7 +106,10 @@ class WorklistPages:
         asked = worklist_query.read(values, self._today())
 
         async def work(tx: Transaction) -> tuple[Listing, Opened | None]:
-            return await listing(tx, asked), None if key is None else await opened(tx, key)
+            found = await listing(tx, asked, needs_station)
+            return found, None if key is None else await opened(tx, key, needs_station)
+
+        needs_station = not self._settings.worklist.station_or_none
 
         found, record = await self._database.transaction("worklist", work, read_only=True)
         if record is not None:
@@ -192,7 +195,7 @@ class WorklistPages:
         return datetime.fromtimestamp(self._clock.seconds()).astimezone().date()
 
 
-async def listing(tx: Transaction, asked: Asked) -> Listing:
+async def listing(tx: Transaction, asked: Asked, needs_station: bool) -> Listing:
     """The page of the list that is asked for."""
     query = asked.query
     if asked.backwards:
@@ -208,14 +211,14 @@ async def listing(tx: Transaction, asked: Asked) -> Listing:
     )
     return Listing(
         rows,
-        await orders.doubtful(tx, rows),
+        await orders.doubtful(tx, rows, needs_station=needs_station),
         None if asked.after else await worklist_search.count(tx, asked.query, COUNTED),
         before=first if (more if asked.backwards else asked.after) else "",
         after=last if asked.backwards or more else "",
     )
 
 
-async def opened(tx: Transaction, key: int) -> Opened:
+async def opened(tx: Transaction, key: int, needs_station: bool) -> Opened:
     """A record and its story. Raises NotFound."""
     stored = await orders.record(tx, key)
     if stored is None:
@@ -226,5 +229,5 @@ async def opened(tx: Transaction, key: int) -> Opened:
         message = await messages.message(tx, number)
         if message is not None:
             break
-    doubts = await orders.doubtful(tx, [stored])
+    doubts = await orders.doubtful(tx, [stored], needs_station=needs_station)
     return Opened(stored, doubts.get(key, []), events, message, {})

@@ -19,7 +19,12 @@ _NOTICES = {
     "unchanged": ("ok", "Nothing was changed.", ""),
     "deleted": ("ok", "1 record was deleted.", "{} records were deleted."),
     "status": ("ok", "The status was changed.", "The status of {} records was changed."),
-    "queued": ("ok", "1 message is on its way.", "{} messages are on their way."),
+    "queued": (
+        "ok",
+        "1 message is on its way: see HL7, Sent.",
+        "{} are on their way: see HL7, Sent.",
+    ),
+    "known": ("ok", "These records were known; nothing was changed.", ""),
     "imported": ("ok", "1 record was imported.", "{} records were imported."),
 }
 

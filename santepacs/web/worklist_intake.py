@@ -1,6 +1,7 @@
 """Records from elsewhere: HL7 messages of a file (S102), another worklist server (S103)."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -181,7 +182,9 @@ class WorklistIntake:
             added=added,
             updated=updated,
         )
-        return request.see_other("/worklist?" + urlencode(done("imported", added + updated)))
+        count = added + updated
+        said = done("imported", count) if count else done("known")
+        return request.see_other("/worklist?" + urlencode(said))
 
     async def _peers(self) -> list[Peer]:
         async def work(tx: Transaction) -> list[Peer]:
@@ -219,13 +222,18 @@ def carried(text: str) -> list[WorklistRecord]:
 def _carried(one: object) -> WorklistRecord:
     if not isinstance(one, Mapping) or not set(one) <= set(_CARRIED):
         raise Malformed("the form could not be read")
-    if not all(isinstance(text, str) and "\0" not in text for text in one.values()):
+    if not all(isinstance(text, str) and _is_text(text) for text in one.values()):
         raise Malformed("the form could not be read")
     form_values = {name: text for name, text in one.items() if name in FIELDS}
     # Values of another server are not for this user to mend: what cannot be used is left out.
     _, record = worklist_form.read(form_values, WorklistRecord())
     others = {name: text[:199] for name, text in one.items() if name not in FIELDS}
     return replace(record, step_status=StepStatus.SCHEDULED, **others)
+
+
+def _is_text(text: str) -> bool:
+    """Whether the database can keep it: JSON also has NUL and halves of characters."""
+    return not re.search("[\0\ud800-\udfff]", text)
 
 
 def _peer(values: Mapping[str, str], known: list[Peer]) -> Peer:

@@ -163,7 +163,7 @@ class WorklistSending:
         )
 
     def _compose(self, stored: StoredRecord, typed: dict[str, str]) -> bytes:
-        return self._tools.compose(stored.record, typed["application"], typed["facility"])
+        return self._tools.compose_for(typed["application"], typed["facility"], stored.record)
 
     async def _records(self, request: Request) -> list[StoredRecord]:
         return await kept_records(self._database, request.fields().get("records", ""))

@@ -23,8 +23,11 @@ class Verdict:
 class WorklistTools(Protocol):
     """HL7 messages of records, and other worklist servers."""
 
-    def compose(self, record: WorklistRecord, application: str = "", facility: str = "") -> bytes:
-        """The record as an order message for this receiver, segments ended by CR."""
+    def compose(self, record: WorklistRecord) -> bytes:
+        """The record as an order message, to be kept; segments ended by CR."""
+
+    def compose_for(self, application: str, facility: str, record: WorklistRecord) -> bytes:
+        """The record as a message that does to this receiver's order what was done to ours."""
 
     async def take(self, content: bytes, source: str, actor: str) -> list[Verdict]:
         """Process the messages of a file as if they had come by the HL7 port.

@@ -24,6 +24,15 @@ class Origin:
     """What it calls one that is brought up to date."""
 
 
+_NUMBERS = (
+    "placer_order_number",
+    "filler_order_number",
+    "accession_number",
+    "study_instance_uid",
+)
+_FOUND_BY = ("patient_id", *_NUMBERS)
+
+
 class Board:
     """Steps by their patient; a step that is changed is found as it is now."""
 
@@ -31,7 +40,9 @@ class Board:
         self._known = list(steps)
         self._added: list[Step] = []
         self._happenings: list[Happening] = []
-        self._by_patient: dict[str, list[Step]] = {}
+        # Dictionaries for their keys: in order, and soon without one of them.
+        self._by_patient: dict[str, dict[Step, None]] = {}
+        self._by_number: dict[tuple[str, ...], dict[Step, None]] = {}
         for step in self._known:
             self._enter(step)
 
@@ -39,12 +50,20 @@ class Board:
         """The steps under this Patient ID, whoever issued it."""
         return list(self._by_patient.get(patient_id, ()))
 
-    def add(self, record: WorklistRecord, origin: Origin) -> None:
+    def with_number_of(self, record: WorklistRecord) -> list[Step]:
+        """The steps under its Patient ID that share an order number or the study with it."""
+        found: dict[Step, None] = {}
+        for key in _numbers(record):
+            found.update(self._by_number.get(key, {}))
+        return list(found)
+
+    def add(self, record: WorklistRecord, origin: Origin) -> Step:
         """A new step."""
         step = Step(-1 - len(self._added), "", record)
         self._added.append(step)
         self._enter(step)
         self._note(step, origin.placed, origin)
+        return step
 
     def change(
         self, step: Step, record: WorklistRecord, origin: Origin, action: str = "", remark: str = ""
@@ -57,12 +76,13 @@ class Board:
         names = changed_fields(step.record, record)
         if not action:
             action = origin.changed if names - {"step_status", "status"} else "status"
-        if "patient_id" in names:
-            self._by_patient[step.record.patient_id].remove(step)
-        step.changed = not step.is_new
-        step.record = record
-        if "patient_id" in names:
+        if names.isdisjoint(_FOUND_BY):
+            step.record = record
+        else:
+            self._leave(step)
+            step.record = record
             self._enter(step)
+        step.changed = not step.is_new
         self._note(step, action, origin, remark or labels(names))
 
     @property
@@ -85,7 +105,14 @@ class Board:
         return Changes(self._added, changed, self._happenings)
 
     def _enter(self, step: Step) -> None:
-        self._by_patient.setdefault(step.record.patient_id, []).append(step)
+        self._by_patient.setdefault(step.record.patient_id, {})[step] = None
+        for key in _numbers(step.record):
+            self._by_number.setdefault(key, {})[step] = None
+
+    def _leave(self, step: Step) -> None:
+        del self._by_patient[step.record.patient_id][step]
+        for key in _numbers(step.record):
+            del self._by_number[key][step]
 
     def _note(self, step: Step, action: str, origin: Origin, remark: str = "") -> None:
         self._happenings.append(
@@ -93,6 +120,12 @@ class Board:
                 step.key, action, step.record.step_status, origin.message, origin.actor, remark
             )
         )
+
+
+def _numbers(record: WorklistRecord) -> list[tuple[str, ...]]:
+    """What a step is found by, each with the patient it counts for."""
+    numbers = ((name, getattr(record, name)) for name in _NUMBERS)
+    return [(record.patient_id, name, number) for name, number in numbers if number]
 
 
 def changed_fields(before: WorklistRecord, after: WorklistRecord) -> set[str]:

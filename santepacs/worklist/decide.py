@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from santepacs.model.order import Command, OrderCommand, PatientCommand
 from santepacs.worklist import patient_rules
 from santepacs.worklist.board import Board, Origin
-from santepacs.worklist.identity import order_numbers
+from santepacs.worklist.identity import Taken, order_numbers
 from santepacs.worklist.order_rules import OrderRules
 
 
@@ -25,10 +25,13 @@ def decide(
             patient_rules.check_merge(command)
     orders = [command for command in commands if isinstance(command, OrderCommand)]
     with_number = Counter(order_numbers(command.record) for command in orders)
+    taken: Taken = {}
     remarks = [
         patient_rules.take(board, command, origin)
         if isinstance(command, PatientCommand)
-        else rules.take(command, origin, alone=with_number[order_numbers(command.record)] == 1)
+        else rules.take(
+            command, origin, alone=with_number[order_numbers(command.record)] == 1, taken=taken
+        )
         for command in commands
     ]
     rules.supersede(orders, origin)

@@ -110,7 +110,7 @@ class WatchedFolder:
         finally:
             if any(counts.values()):
                 log.info(
-                    "watched folder: {accepted} files accepted, {refused} refused",
+                    "watched folder: files accepted: {accepted}, refused: {refused}",
                     accepted=counts[True],
                     refused=counts[False],
                 )

@@ -168,11 +168,11 @@ def _opened(path: str) -> Iterator[int]:
     try:
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise Unavailable("the watched folder is not there") from None
+        raise Unavailable(f"the watched folder {path} is not there") from None
     except NotADirectoryError:
-        raise Unavailable("what is set as the watched folder is no folder") from None
+        raise Unavailable(f"the watched folder {path} is no folder") from None
     except PermissionError:
-        raise Unavailable("the server's account may not read the watched folder") from None
+        raise Unavailable(f"the server's account may not read the watched folder {path}") from None
     except OSError as error:
         raise Unavailable(f"the watched folder cannot be opened: {error.strerror}") from None
     try:

@@ -6,10 +6,13 @@
   the sending facility or the birth date must agree.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from santepacs.model.order import Action, OrderCommand, WorklistRecord
 from santepacs.model.steps import Step
+
+Taken = dict[Step, WorklistRecord]
+"""Steps that orders of a message have spoken of already, and what they said."""
 
 
 def order_numbers(record: WorklistRecord) -> tuple[str, ...]:
@@ -26,16 +29,27 @@ def step_id_of(record: WorklistRecord) -> str:
     return record.scheduled_procedure_step_id
 
 
-def same_step(command: OrderCommand, steps: Sequence[Step], *, alone: bool) -> Step | None:
+def same_step(
+    command: OrderCommand,
+    steps: Sequence[Step],
+    *,
+    alone: bool,
+    taken: Mapping[Step, WorklistRecord],
+) -> Step | None:
     """The step that an order speaks of: by step ID, else the only one there is.
 
     An order of one step keeps it when a change brings another step ID (another procedure code).
+    Orders of one message that differ are different steps, even if their step IDs are the same or
+    missing: else the first of two procedures would be lost. The description tells them apart then.
     """
-    step_id = step_id_of(command.record)
-    for step in steps:
-        if step_id_of(step.record) == step_id:
-            return step
-    if len(steps) == 1 and alone and (command.action is Action.CHANGE or not step_id):
+    asked = command.record
+    named = [step for step in steps if step_id_of(step.record) == step_id_of(asked)]
+    if named:
+        free = [step for step in named if step not in taken or taken[step] == asked]
+        described = asked.requested_procedure_description
+        alike = (s for s in free if s.record.requested_procedure_description == described)
+        return next(alike, free[0] if free else None)
+    if len(steps) == 1 and alone and (command.action is Action.CHANGE or not step_id_of(asked)):
         return steps[0]
     return None
 

@@ -27,7 +27,7 @@ from santepacs.worklist.study_uids import StudyUids
 # How long an identical message is known as a repetition.
 REPETITION = timedelta(days=7)
 MAXIMUM_BATCH = 128  # requests
-MAXIMUM_COMMANDS = 2_000  # of a batch of several requests
+MAXIMUM_COMMANDS = 500  # of a batch of several requests: it is decided upon in one turn
 MAXIMUM_BYTES = 4_000_000  # of the messages in it
 MAXIMUM_WAITING = 4_096
 ATTEMPTS = 20

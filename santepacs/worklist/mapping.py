@@ -270,4 +270,6 @@ def _tried(mapping: FieldMapping, row: Row, raw: str, source: Source) -> tuple[s
         return value, "" if value else "not a date or time stamp"
     if not value:
         return "", f"not usable as {FIELDS[row.field].label}"
+    if raw.startswith(f"{value}^"):
+        return value, "its first component"
     return value, "" if value == raw else "made legal for DICOM"

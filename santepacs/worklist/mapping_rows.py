@@ -88,8 +88,12 @@ class Mappings:
 
     def of(self, application: str, facility: str) -> FieldMapping:
         """The mapping for messages of this sender: its own, its application's, its facility's."""
+        sender = self.sender_of(application, facility)
+        return self.by_sender[sender] if any(sender) else self.default
+
+    def sender_of(self, application: str, facility: str) -> tuple[str, str]:
+        """Under which sender that mapping stands; two empty names: it is everybody's."""
         for sender in ((application, facility), (application, ""), ("", facility)):
-            found = self.by_sender.get(sender) if any(sender) else None
-            if found is not None:
-                return found
-        return self.default
+            if any(sender) and sender in self.by_sender:
+                return sender
+        return "", ""

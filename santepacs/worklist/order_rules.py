@@ -20,7 +20,7 @@ from santepacs.model.order import (
 )
 from santepacs.model.steps import Step
 from santepacs.worklist.board import Board, Origin
-from santepacs.worklist.identity import is_same_order, order_numbers, same_step, step_id_of
+from santepacs.worklist.identity import Taken, is_same_order, order_numbers, same_step, step_id_of
 from santepacs.worklist.patient_rules import DEMOGRAPHICS, only
 
 
@@ -43,21 +43,26 @@ class OrderRules:
         self._new_uid = new_uid
         self._orders_start = orders_start
 
-    def take(self, command: OrderCommand, origin: Origin, *, alone: bool) -> str:
+    def take(
+        self, command: OrderCommand, origin: Origin, *, alone: bool, taken: Taken | None = None
+    ) -> str:
         """Do what an order asks; returns a remark for its sender or nothing. `alone`: no other of
-        its message has its number.
+        its message has its number. `taken`: what the orders before it in its message asked of
+        which step; this one is written down there.
         """
+        taken = {} if taken is None else taken
         if command.action is Action.NOTHING:
             return ""
         steps = self._steps_of_order(command.record)
         if command.action is Action.MOVE:
             return self._move(command.record, steps, origin)
         is_new = command.action is Action.NEW
-        step = None if is_new else same_step(command, steps, alone=alone)
+        step = None if is_new else same_step(command, steps, alone=alone, taken=taken)
         if step is None:
-            self._add(command, steps, origin)
+            taken[self._add(command, steps, origin)] = command.record
             is_change = command.action is Action.CHANGE
             return "the order was not known and is kept as new" if is_change else ""
+        taken[step] = command.record
         current = step.record
         status = moved(current.step_status, self._wanted(command) or current.step_status)
         if current.step_status in FINISHED or current.step_status is StepStatus.STARTED:
@@ -75,10 +80,10 @@ class OrderRules:
             return status
         return status if self._orders_start and status is StepStatus.STARTED else None
 
-    def _add(self, command: OrderCommand, steps: Sequence[Step], origin: Origin) -> None:
+    def _add(self, command: OrderCommand, steps: Sequence[Step], origin: Origin) -> Step:
         status = self._wanted(command) or StepStatus.SCHEDULED
         record = self._complete(command.record, status, steps, origin)
-        self._board.add(record, origin)
+        return self._board.add(record, origin)
 
     def _move(self, record: WorklistRecord, steps: Sequence[Step], origin: Origin) -> str:
         """Give the order's steps the status that `record` has, where they may still take it."""
@@ -123,7 +128,7 @@ class OrderRules:
     def _steps_of_order(self, record: WorklistRecord) -> list[Step]:
         return [
             step
-            for step in self._board.of_patient(record.patient_id)
+            for step in self._board.with_number_of(record)
             if is_same_order(step.record, record)
         ]
 

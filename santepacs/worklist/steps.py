@@ -18,11 +18,11 @@ def of_item(
 ) -> list[StoredRecord]:
     """The records of one item of a performed step, among those that it may name.
 
-    By study and step ID, else by study if that is one record; then the same by accession number.
+    By study and step ID, else by study; then the same by accession number: if that is one record.
     """
     for candidates in (_of_study(item, named), _of_accession(item, step, named)):
         by_step = [one for one in candidates if _has_step_id(one.record, item)]
-        found = by_step or _only_one(candidates, step.modality)
+        found = _only_one(by_step or candidates, step.modality)
         if found:
             return found
     return []

@@ -90,7 +90,7 @@ def test_a_complete_file_is_taken_and_marked(drop, name):
     assert drop.names == [f"{name}.DON"]
     drop.look(3)
     assert len(drop.received) == 1
-    assert drop.logged == ["watched folder: 1 files accepted, 0 refused"]
+    assert drop.logged == ["watched folder: files accepted: 1, refused: 0"]
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_while_the_worklist_is_away_files_wait(drop):
     assert drop.names == ["a.hl7.DON"] and drop.received == [MESSAGE]
     assert drop.logged == [
         "the worklist is not available",
-        "watched folder: 1 files accepted, 0 refused",
+        "watched folder: files accepted: 1, refused: 0",
         "the watched folder can be used again",
     ]
 
@@ -363,9 +363,9 @@ def test_a_folder_that_vanishes_is_told_once_and_when_it_is_back(drop):
     drop.put("a.hl7")
     drop.look(2)
     assert drop.logged == [
-        "the watched folder is not there",
+        f"the watched folder {drop.path} is not there",
         "the watched folder can be used again",
-        "watched folder: 1 files accepted, 0 refused",
+        "watched folder: files accepted: 1, refused: 0",
     ]
 
 
@@ -373,7 +373,7 @@ def test_a_folder_that_is_none_is_told(drop):
     drop.put("a.hl7")
     drop.set(folder=str(drop.path / "a.hl7"))
     drop.look(2)
-    assert drop.logged == ["what is set as the watched folder is no folder"]
+    assert drop.logged == [f"the watched folder {drop.path}/a.hl7 is no folder"]
 
 
 @needs_root

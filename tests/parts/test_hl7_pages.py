@@ -67,7 +67,7 @@ def test_the_log_shows_what_came_and_what_was_answered(web, browser):
     text = words(browser.get("/hl7"))
     assert "ORM^O01 RIS HOSP 127.0.0.1 ID1" in text
     assert "AE ORM^O01 OTHER CLINIC" in text
-    assert "PID^1^3 no patient identifier" in text
+    assert "PID-3 no patient identifier" in text
     assert 'href="/worklist/1"' in browser.get("/hl7").text
 
 
@@ -236,7 +236,7 @@ def test_a_message_that_is_not_there(web, browser, key):
 def test_a_refused_message_is_corrected_and_run_again(web, browser):
     web.receive(*REFUSED)
     page = browser.get("/hl7/messages/1/correct")
-    assert "PID^1^3" in words(page)
+    assert "PID-3" in words(page)
     text = "\n".join(REFUSED).replace("PID|1||||", "PID|1||P9||")
     checked = browser.submit(
         "/hl7/messages/1/correct", "/hl7/messages/1/correct", {"text": text, "do": "check"}
@@ -424,6 +424,23 @@ def test_text_in_another_character_set_than_declared_is_compared(browser):
         browser, "/hl7/compare", {"first_text": "\n".join(lines), "second_text": "\n".join(lines)}
     )
     assert "Dvořák^Ω" in words(answer)
+
+
+def test_messages_of_any_size_are_compared_on_a_page_of_bounded_size(browser):
+    head = "MSH|^~\\&|A|B|||1||ORM^O01|1|P|2.3\n"
+    first, second = (head + ("ZZZ|" + "|".join([v] * 10) + "\n") * 5000 for v in "ab")
+    fields = {"first_text": first, "second_text": second}
+    for do in ("compare", "export"):
+        answer = submit_parts(browser, "/hl7/compare", {**fields, "do": do})
+        assert "too large to be shown whole" in words(answer)
+        assert len(answer.body) < 2_000_000
+        assert do == "export" or "5 000 segments differ of 5001" in words(answer)
+
+
+def test_pasted_text_is_compared_up_to_a_limit(browser):
+    text = "MSH|^~\\&|A|B|||1||ORM^O01|1|P|2.3\nPID|" + "^" * 1_000_000
+    answer = submit_parts(browser, "/hl7/compare", {"first_text": text, "second_text": text})
+    assert "too large to be compared" in words(answer)
 
 
 @pytest.mark.parametrize("side", ["first", "second"])

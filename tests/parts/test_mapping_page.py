@@ -180,7 +180,7 @@ def test_what_a_change_would_do_stands_there_before_it_is_saved(web, browser):
     assert "MODALITY CT –" in page.text
     state = mapping_json.written(Mappings(FieldMapping((Row("patient_id", "ZZZ", 1),))))
     page.press("preview", mapping=state)
-    assert re.search(r"Message 2 AA → AE PID\^1\^3 no patient identifier", page.text)
+    assert re.search(r"Message 2 AA → AE PID-3 no patient identifier", page.text)
     assert saved(web) is None
 
 
@@ -252,6 +252,25 @@ def test_what_the_page_does_not_send_harms_nothing(web, browser, fields):
     assert page.answer.status in (200, 400)
     assert "<script>alert" not in page.answer.text
     assert saved(web) == Mappings(TWO)
+
+
+def test_a_saved_mapping_leads_back_to_its_message_and_nowhere_else(web, browser):
+    web.receive(*orm())
+    for message, leads in (
+        ("1", f"{HERE}?saved&message=1"),
+        ("9" * 100_000, f"{HERE}?saved"),
+        ("1\r\nX: y", f"{HERE}?saved"),
+    ):
+        page = MappingForm(browser).press("save", message=message)
+        assert page.answer.headers["Location"] == leads
+
+
+def test_a_message_opens_the_mapping_that_reads_it(web, browser):
+    web.receive(*orm())
+    save(web, Mappings(DEFAULT, {("RIS", ""): TWO}))
+    assert MappingForm(browser, f"{HERE}?message=1").fields()["sender"] == "RIS\n"
+    save(web, Mappings(DEFAULT, {("OTHER", ""): TWO}))
+    assert MappingForm(browser, f"{HERE}?message=1").fields()["sender"] == "\n"
 
 
 def test_hostile_senders_and_values_are_text(web, browser):

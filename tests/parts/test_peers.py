@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from santepacs.db import peers
+from santepacs.db import callers, nodes, peers
+from santepacs.db.nodes import Node
 from santepacs.errors import Conflict, Malformed, NotFound
 from santepacs.model.peers import MAXIMUM_ADDRESSES, Address, Peer, checked, is_ae_title
 from support.archive import running_site
@@ -109,6 +110,20 @@ def test_a_title_is_taken_once(site):
     with pytest.raises(Conflict):
         site.ask(peers.add, Peer(" CT 1 ", "h", 104))
     assert site.ask(peers.everyone) == [WHOLE]
+
+
+def test_who_becomes_known_is_no_unknown_caller_any_more(site):
+    for caller in (
+        ("dicom", "CT1", "192.0.2.7"),
+        ("dicom", "MR1", "192.0.2.8"),
+        ("hl7", "", "192.0.2.7"),
+        ("hl7", "", "192.0.2.8"),
+    ):
+        site.ask(callers.note, *caller, "unknown")
+    site.ask(peers.add, Peer("CT1", "192.0.2.7", 104))
+    site.ask(nodes.add, Node("RIS", "192.0.2.8"))
+    left = {(one.protocol, one.address) for one in site.ask(callers.everyone)}
+    assert left == {("dicom", "192.0.2.8"), ("hl7", "192.0.2.7")}
 
 
 def test_every_property_can_be_changed(site):

@@ -265,7 +265,7 @@ def test_see_lists_and_explains(commands):
         commands.run("worklist", "see", "MR1", "--patient", "doe*", "--from", "today")[1] == lines
     )
     status, lines, _ = commands.run("worklist", "see", "MR1", "--record", key)
-    assert status == 0 and lines[-1] == f"record {key} is not found"
+    assert status == 0 and lines[-1] == f"record {key} is not sent to MR1"
     assert "station AE title CT1 is not what is asked for (MR1)" in "\n".join(lines)
     status, _, errors = commands.run("worklist", "see", "MR1", "--record", key + 1)
     assert status == 1 and "there is no worklist record" in errors
@@ -302,9 +302,9 @@ def test_query_asks_and_imports(commands):
         status, lines, errors = commands.run("worklist", "query", *address)
         assert (status, errors) == (0, "") and "P7" in lines[0] and "MR" in lines[0]
         status, _, errors = commands.run("worklist", "query", *address, "--import")
-        assert status == 0 and "1 records added, 0 changed" in errors
+        assert status == 0 and "records added: 1, changed: 0" in errors
         status, _, errors = commands.run("worklist", "query", *address, "--import")
-        assert status == 0 and "0 records added" in errors
+        assert status == 0 and "records added: 0" in errors
     status, lines, _ = commands.run("worklist", "see", "X", "--patient-id", "P7")
     assert status == 0 and len(lines) == 1
     status, _, errors = commands.run("worklist", "query", "NOBODY")

@@ -545,6 +545,25 @@ def test_s97_records_go_to_a_node_through_its_queue(web, admin):
     assert message.raw.split(b"|")[4:6] == [b"Santesoft", b"ICU"]
 
 
+@pytest.mark.parametrize(
+    ("status", "control"), [("SCHEDULED", "NW"), ("CANCELED", "CA"), ("DISCONTINUED", "DC")]
+)
+def test_what_is_canceled_is_not_ordered_anew_elsewhere(web, admin, status, control):
+    async def add(tx):
+        await nodes.add(tx, Node("RIS", "127.0.0.1", 788))
+
+    web.run(web.database.transaction, "test", add)
+    web.schedule(step_status=StepStatus[status])
+    fields = {"r1": "on", "node": "RIS", "application": "", "facility": ""}
+    admin.submit("/worklist/send?records=1", "/worklist/send", fields)
+
+    async def look(tx):
+        return await outgoing.message(tx, (await outgoing.page(tx))[0].id)
+
+    raw = web.run(web.database.transaction, "test", look).raw
+    assert re.search(rb"ORC\|(..)", raw)[1].decode() == control
+
+
 @pytest.mark.parametrize("node", ["silent", "gone"])
 def test_a_node_that_takes_nothing_is_said(web, admin, node):
     async def add(tx):
@@ -802,7 +821,8 @@ def test_more_than_fits_is_said(web, admin):
 @pytest.mark.parametrize(
     "found",
     ["x", "{}", "[1]", '[{"step_status": "COMPLETED"}]', '[{"patient_id": 5}]', "[" * 100_000,
-     '[{"patient_id": "\\u0000"}]', '[{"id": "1"}]'],
+     '[{"patient_id": "\\u0000"}]', '[{"id": "1"}]', '[{"placer_order_number": "\\ud800"}]',
+     '[{"patient_name": "\\udfff"}]', "[" + "9" * 10_000 + "]"],
 )  # fmt: skip
 def test_what_was_not_found_there_does_not_come_in(web, admin, found):
     fields = {"proof": admin.get("/worklist/query").field("proof"), "found": found, "f0": "on"}

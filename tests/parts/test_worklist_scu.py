@@ -1,5 +1,6 @@
 """Other worklist servers are asked: good ones, slow ones and hostile ones."""
 
+import socket
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -128,7 +129,7 @@ def test_no_more_records_are_waited_for_than_are_wanted(site, client):
 
 def test_the_portal_asks_from_the_reactor(site, client):
     site.ask(orders.add, RECORD)
-    others = OtherWorklists(site.threads, client)
+    others = OtherWorklists(site.settings, site.threads, client)
     here = Peer("SANTEPACS", "127.0.0.1", site.port)
     found = site.reactor_thread.run(others.ask, here, WorklistQuery(), 9)
     assert [record.patient_id for record in found] == ["P1"]
@@ -139,6 +140,17 @@ def test_what_santepacs_says_for_an_unknown_station_is_none(site, client):
     here = Peer("SANTEPACS", "127.0.0.1", site.port)
     (record,) = find_worklist(client, here, WorklistQuery(), 9).records
     assert record.scheduled_station_ae_title == ""
+
+
+def test_o2_our_web_port_is_not_asked(site, client):
+    others = OtherWorklists(site.settings, site.threads, client)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        site.settings.web = replace(site.settings.web, port=port)
+        with pytest.raises(Malformed, match="another door"):
+            site.reactor_thread.run(others.ask, Peer("X", "localhost", port), WorklistQuery(), 9)
+        with server.accept()[0] as connection:
+            assert connection.recv(1) == b""  # not a word was said
 
 
 # --- servers that do not answer as wanted ---------------------------------------------------------

@@ -10,9 +10,10 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from bench import corpus, encoding, mllp, orders, table
+from bench import corpus, encoding, fill_worklist, messages, mllp, orders, parsers, table
 from bench.operations import OPERATIONS
 from bench.operations.finding import RETURNED
+from bench.operations.worklist import query
 from bench.population import Stored
 from bench.rows import Row, append, grouped, median, paired, read, summary
 from bench.run import Plan, turns
@@ -126,6 +127,38 @@ def test_a_query_is_a_data_set_in_implicit_vr():
 def test_messages_of_a_run_differ():
     assert mllp.messages_of(3, 2)[0] != mllp.messages_of(3, 2)[2]
     assert all(message.startswith(b"\x0bMSH|") for message in mllp.messages_of(3, 2))
+
+
+def test_a_worklist_query_asks_for_the_step_in_its_sequence():
+    encoded = query({0x00100010: "Doe*"}, station="CT1", date="20260102")
+    asked = read_dataset(DicomBytesIO(encoded), is_implicit_VR=True, is_little_endian=True)
+    (step,) = asked.ScheduledProcedureStepSequence
+    assert asked.PatientName == "Doe*"
+    assert (step.ScheduledStationAETitle, step.ScheduledProcedureStepStartDate) == (
+        "CT1",
+        "20260102",
+    )
+    assert step.Modality == ""
+
+
+@pytest.mark.parametrize("steps", [20_000, 1_000_000])
+def test_the_open_steps_of_a_large_worklist_have_their_patient_and_surname_open(steps):
+    chosen = fill_worklist.open_steps(steps)
+    first_open = max(0, steps - fill_worklist.OPEN_DAYS * fill_worklist.OF_A_DAY)
+    names = [fill_worklist.surname(step) for step in range(first_open, steps)]
+    for step in (chosen[0], chosen[-1]):
+        assert names.count(fill_worklist.surname(step)) == fill_worklist.OF_A_SURNAME
+        same = [fill_worklist.patient_id(n) for n in range(first_open, steps)]
+        assert same.count(fill_worklist.patient_id(step)) == fill_worklist.OF_A_PATIENT
+
+
+def test_both_parsers_find_the_same_in_the_messages():
+    ours = parsers.with_santepacs(messages.PLACES)
+    other = parsers.with_hl7(messages.PLACES)
+    texts = list(messages.messages(50))
+    assert [ours(text) for text in texts] == [other(text) for text in texts]
+    assert min(map(ours, texts)) > 30
+    assert len(set(texts)) == len(texts)
 
 
 # --- what is said of it ---------------------------------------------------------------------------

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from santepacs.hl7.commands import commands
 from santepacs.hl7.message import MAXIMUM_SEGMENTS, parse, split_messages
+from santepacs.hl7.orders import orders_of
 from santepacs.hl7.refusal import Refusal
-from santepacs.worklist.mapping import DEFAULT
 
 MSH = "MSH|^~\\&|HIS|WARD|PACS|RAD|20260102030405||ORM^O01^ORM_O01|77|P|2.5.1"
 CORPUS = Path(__file__).parents[3] / "shared" / "data" / "hl7"
@@ -241,7 +240,7 @@ def test_thousands_of_orders_are_read_in_linear_time():
     message.only = lambda segments, before=None: (
         given.append(len(segments)) or only(segments, before)
     )
-    assert len(commands(message, DEFAULT)) == 3000
+    assert len(list(orders_of(message))) == 3000
     assert sum(given) == len(list(message))  # each segment is handled once
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from santepacs.hl7.commands import commands, mapped_parts
 from santepacs.hl7.message import parse
-from santepacs.hl7.orders import orders_of
+from santepacs.hl7.orders import MAXIMUM_STEPS, orders_of
 from santepacs.hl7.refusal import Refusal
 from santepacs.model.order import Action, OrderCommand, StepStatus
 from santepacs.worklist.mapping import DEFAULT, FieldMapping, Row
@@ -145,12 +145,12 @@ def test_a_deleted_allergy_is_cleared_and_a_mapped_one_goes_first():
 
 
 def test_thousands_of_allergies_and_orders_take_linear_time():
-    segments = [PID, *["AL1|1||Latex"] * 3000, *["ORC|NW|1", "OBR|1|||A"] * 3000]
+    segments = [PID, *["AL1|1||Latex"] * 3000, *["ORC|NW|1", "OBR|1|||A"] * 500]
     reads = []
     found = message(*segments)
     value_in = found.value_in
     found.value_in = lambda *args: reads.append(args) or value_in(*args)
-    assert len(commands(found, DEFAULT)) == 3000
+    assert len(commands(found, DEFAULT)) == 500
     assert len(reads) < 7000  # each allergy is looked at once
 
 
@@ -214,3 +214,15 @@ def test_what_a_mapping_reads_from_is_shown_for_every_kind():
     assert {row.segment for row in rows.rows} == {"PID"}
     appointment = message("SCH|1", PID, "AIS|1||A", "AIS|2||B", kind="SIU^S12")
     assert [part.value("AIS", 3) for part, _ in mapped_parts(appointment, DEFAULT)] == ["A", "B"]
+
+
+@pytest.mark.parametrize(
+    "kind, steps",
+    [("ORM^O01", ["OBR|1|A1"]), ("SIU^S12", ["AIS|1"]), ("ADT^A40", [PID, "MRG|ID6"])],
+)
+def test_more_steps_than_can_be_decided_upon_at_once_are_refused(kind, steps):
+    """Ten thousand orders of one message kept every other sender waiting for a minute."""
+    before = (PID, "SCH|A1", "RGS|1") if kind.startswith("SIU") else (PID,)
+    many = message(*before, *steps * (MAXIMUM_STEPS + 1), kind=kind)
+    with pytest.raises(Refusal, match="more than"):
+        commands(many, DEFAULT)

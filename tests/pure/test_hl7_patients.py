@@ -117,6 +117,7 @@ def test_a_merge_may_name_several_patients():
         ("A40", [PID], "100", "MRG^1"),
         ("A40", [PID, "MRG|"], "101", "MRG^1^1"),
         ("A40", [PID, 'MRG|""'], "101", "MRG^1^1"),
+        ("A40", [PID, f"MRG|{'7' * 65}"], "102", "MRG^1^1"),
         ("A40", [PID, "MRG|ID7^^^CITY"], "205", "MRG^1^1"),
         ("A40", [PID, "MRG|ID7"], "205", "MRG^1^1"),
         ("A47", [PID, "MRG|ID7^^^CITY"], "205", "MRG^1^1"),

@@ -251,6 +251,7 @@ def test_the_winners_of_an_explanation_are_what_is_read():
         ("start", "TOMORROW", "not a date or time stamp; the message is refused"),
         ("patient_sex", "?", "not usable as PATIENT SEX"),
         ("patient_sex", "W", "made legal for DICOM"),
+        ("study_instance_uid", "1.2.3^^Application^DICOM", "its first component"),
         ("patient_sex", '""', "the sender deletes the value"),
     ],
 )

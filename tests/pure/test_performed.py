@@ -134,6 +134,8 @@ def found(item, *changes, step=STEP):
         # Study and step ID.
         (("1.2.1", "", "S1"), ({}, {"scheduled_procedure_step_id": "S2"}), [0]),
         (("1.2.1", "", "S2"), ({}, {"scheduled_procedure_step_id": "S2"}), [1]),
+        # Two procedures under one step ID: neither vanishes for the other.
+        (("1.2.1", "", "S1"), ({}, {}), []),
         # The ID that the worklist gives out for a step that has none.
         (("1.2.1", "", "R1"), ({"scheduled_procedure_step_id": ""}, {}), [0]),
         # Longer than an SH: given out cut.

@@ -79,6 +79,21 @@ def test_long_values_lose_their_middle():
 
 
 @pytest.mark.parametrize(
+    ("text", "shown_text"),
+    [
+        ("PID^1^3 no patient identifier", "PID-3 no patient identifier"),
+        ("OBR^2 no OBR segment", "OBR[2] no OBR segment"),
+        ("MSH^1^9^1^2", "MSH-9.2"),
+        ("the order is not known", "the order is not known"),
+        ("PID^1^3^x", "PID^1^3^x"),
+        ("", ""),
+    ],
+)
+def test_a_place_in_a_message_is_shown_as_people_write_it(text, shown_text):
+    assert shown.hl7_place(text) == shown_text
+
+
+@pytest.mark.parametrize(
     ("study_date", "received", "days", "last"),
     [
         ("20261101", date(2026, 11, 20), 0, None),

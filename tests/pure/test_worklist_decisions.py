@@ -171,6 +171,34 @@ def test_two_orders_of_one_message_each_keep_their_only_step():
     assert [step.scheduled_procedure_step_id for step in results(one)] == ["X", "Y"]
 
 
+TWO_PROCEDURES = [
+    place(requested_procedure_description="CT HEAD"),
+    place(requested_procedure_description="CT CHEST"),
+]
+
+
+@pytest.mark.parametrize("again", [TWO_PROCEDURES, TWO_PROCEDURES[::-1], [TWO_PROCEDURES[1]] * 2])
+def test_two_procedures_of_one_order_are_two_steps_even_if_their_step_ids_are_the_same(again):
+    """The second took the place of the first, and the sender heard AA for both."""
+    one = board()
+    one.take(TWO_PROCEDURES, ORIGIN)
+    one.take(again, ORIGIN)
+    described = [step.requested_procedure_description for step in results(one)]
+    assert described == ["CT HEAD", "CT CHEST"]
+
+
+def test_many_orders_of_one_patient_are_decided_upon_in_linear_time():
+    """Each was compared with all: ten thousand orders kept everybody waiting for a minute."""
+    one = board(uids=[])
+    compared = []
+    with_number_of = one.with_number_of
+    one.with_number_of = lambda asked: compared.extend(found := with_number_of(asked)) or found
+    orders = [place(placer_order_number=f"P{n}", study_instance_uid=f"1.{n}") for n in range(300)]
+    one.take(orders, ORIGIN)
+    one.take(orders, ORIGIN)
+    assert len(results(one)) == len(compared) == 300
+
+
 # --- superseded -----------------------------------------------------------------------------------
 
 

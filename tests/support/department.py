@@ -18,9 +18,8 @@ OF_STEP = ("0008,0060", "0040,0001", "0040,0002", "0040,0003", "0040,0009", "004
 def message(kind, *segments, charset="UNICODE UTF-8", encoding="utf-8", control_id=None):
     """An HL7 message as a HIS sends it, and its control ID, which no other one has."""
     control_id = control_id or uuid.uuid4().hex[:20]
-    header = (
-        f"MSH|^~\\&|HIS|WARD|SANTEPACS|RAD|20261120||{kind}|{control_id}|P|2.5.1||||||{charset}"
-    )
+    header = f"MSH|^~\\&|HIS|WARD|SANTEPACS|RAD|20261120||{kind}|{control_id}|P|2.5.1"
+    segments = (f"{header}||||||{charset}", *segments)
     return "\r".join((*segments, "")).encode(encoding), control_id
 
 

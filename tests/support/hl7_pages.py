@@ -30,7 +30,7 @@ def orm(number=1):
     return [line.format(n=number) for line in ORM]
 
 
-def send_parts(browser, path, fields, **files):
+def send_parts(browser, path, fields, headers=(), **files):
     """Send a form as ``multipart/form-data``; `files`: field -> content (bytes)."""
     boundary = "----tests"
     parts = [
@@ -46,7 +46,7 @@ def send_parts(browser, path, fields, **files):
     ]
     body = b"\r\n".join([*parts, f"--{boundary}--\r\n".encode()])
     kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-    return browser.request("POST", path, body, kind)
+    return browser.request("POST", path, body, {**kind, **dict(headers)})
 
 
 def submit_parts(browser, page, fields, path=None, **files):

@@ -15,6 +15,7 @@ from santepacs.db import roles
 from santepacs.db.embedded import EmbeddedPostgres
 from support.archive import ct, encoded
 from support.clients import Browser, mllp, order
+from support.faults_database import running_postgres
 from support.postgres import reachable_folder
 from support.server import (
     BIN,
@@ -315,6 +316,27 @@ def test_sigterm_in_the_middle_of_work_loses_nothing_that_was_acknowledged(data)
     finally:
         postgres.stop(30)
     assert set(acknowledged) <= kept
+
+
+SESSIONS = (
+    "SELECT pid FROM pg_stat_activity"
+    " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+)
+
+
+def test_a_database_that_does_not_answer_keeps_no_server_from_stopping(data):
+    """Notes that are made at the end waited for it, and so did the end, for ever."""
+    with running_postgres(data.parent) as postgres:
+        server = Server(data, [postgres.setting, "server.stop_grace=1"])
+        server.start()
+        sessions = [row[0] for row in postgres.index.rows(SESSIONS)]
+        for pid in sessions:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            assert server.stop() in ENDED
+        finally:
+            for pid in sessions:
+                os.kill(pid, signal.SIGCONT)
 
 
 def test_after_kill_9_the_next_start_takes_over(data):

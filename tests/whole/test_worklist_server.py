@@ -50,6 +50,10 @@ def department(tmp_path_factory):
             made = Department(server, tmp_path_factory.mktemp("department"))
             made.ris_port, made.drop = port, folder / "drop"
             yield made
+            written = server.output
+        logs = [path.read_text("utf-8", "replace") for path in (folder / "data/log").iterdir()]
+        for name in ("Παπαδοπο", "Петрова", "Yamada", "山田", "Doe^"):
+            assert not any(name in text for text in (written, *logs)), name
 
 
 @pytest.fixture
@@ -256,7 +260,7 @@ def test_the_portal_shows_the_record_why_it_is_so_and_the_message(site, browser)
     assert "Παπαδοπούλου" in record
     assert "<code>PID-5</code>" in record and "<code>ORC-15.1</code>" in record
     log = browser.get("/hl7?patient_id=IDW1")
-    assert log.text.count("ORM^O01") == 1 and "AA" in log.text
+    assert re.findall(r'id="m[0-9]+"', log.text) == [f'id="m{key_of(log, "hl7/messages")}"']
     key = key_of(log, "hl7/messages")
     assert f'href="/hl7/messages/{key}"' in record
     assert GREEK in browser.get(f"/hl7/messages/{key}").text
@@ -299,7 +303,7 @@ def test_a_status_message_survives_a_restart_and_is_sent_once(site):
     assert site.send(order("R1", study=f"{ROOT}.4")) == "AA"
     step = performed("R1", f"{ROOT}.4")
     assert site.modality(lambda peer: create(peer, step)).Status == 0x0000
-    eventually(lambda: site.rows("SELECT FROM hl7_outgoing WHERE attempts > 0"))
+    eventually(lambda: site.rows("SELECT id FROM hl7_outgoing WHERE attempts > 0"))
     site.server.stop()
     with hl7_receiver(port=site.ris_port) as listening:
         site.server.start()
@@ -383,9 +387,8 @@ def test_what_was_accepted_survives_kill_9_once(site):
     site.server.start()
 
     def kept():
-        return site.rows(
-            "SELECT accession_number FROM worklist_record WHERE patient_id LIKE 'IDK%X%'"
-        )
+        orders = "SELECT accession_number FROM worklist_record WHERE accession_number ~ '^K.X'"
+        return [row[0] for row in site.rows(orders)]
 
     accepted = {f"K{n}X{k}" for n, sender in enumerate(senders) for k in range(sender.accepted)}
     found = kept()
@@ -457,7 +460,7 @@ def answers_of(payload):
 @needs_corpus
 def test_each_message_of_many_senders_has_one_answer(site):
     for path in files():
-        sent = frames(path)
+        sent = [payload for payload in frames(path) if payload]  # an empty block is none
         data = b"".join(b"\x0b" + payload + b"\x1c\r" for payload in sent)
         answers = acknowledgements(exchange(site.server.hl7_port, data))
         assert len(answers) == sum(map(answers_of, sent)), path.name
