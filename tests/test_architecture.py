@@ -149,6 +149,12 @@ def test_there_is_no_global_and_nothing_unfinished():
         assert not re.search(r"\b(TODO|FIXME|XXX|HACK)\b|NotImplementedError", text), place(path)
 
 
+def test_test_modules_have_names_of_their_own():
+    """pytest imports them by their bare names."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_every_module_says_what_it_is_for():
     silent = [p for p in MODULES if not ast.get_docstring(ast.parse(p.read_text("utf-8")))]
     assert [place(p) for p in silent] == []
